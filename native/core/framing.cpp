@@ -1,0 +1,122 @@
+#include "framing.h"
+
+#include <cstddef>
+#include <cstring>
+
+#include "crc32c.h"
+
+namespace riolog {
+
+namespace {
+
+// Where the checked part of each header starts: behind its own checksum.
+constexpr size_t kGroupCheckedFrom = offsetof(GroupHeader, payloadCrc);
+constexpr size_t kRecordCheckedFrom = offsetof(RecordHeader, length);
+static_assert(kGroupCheckedFrom == 4 && kRecordCheckedFrom == 4);
+
+uint32_t groupHeaderCrc(const GroupHeader& header) noexcept {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&header);
+  return crc32c(0, bytes + kGroupCheckedFrom, kGroupHeaderBytes - kGroupCheckedFrom);
+}
+
+// Salt and LSN go in first: a record copied to another place, or left over in a recycled file,
+// never verifies there.
+uint32_t recordCrc(const uint8_t* record, uint32_t payloadLength, Place place) noexcept {
+  uint8_t identity[16];
+  std::memcpy(identity, &place.salt, 8);
+  std::memcpy(identity + 8, &place.lsn, 8);
+  const uint32_t seeded = crc32c(0, identity, sizeof identity);
+  return crc32c(seeded, record + kRecordCheckedFrom,
+                kRecordHeaderBytes - kRecordCheckedFrom + size_t{payloadLength});
+}
+
+RecordHeader loadRecordHeader(const uint8_t* bytes) noexcept {
+  RecordHeader header;
+  std::memcpy(&header, bytes, sizeof header);
+  return header;
+}
+
+}  // namespace
+
+bool readGroupHeader(const uint8_t* bytes, Place place, size_t maxGroupBytes,
+                     GroupHeader* header) noexcept {
+  GroupHeader found;
+  std::memcpy(&found, bytes, sizeof found);
+  // The cheap comparisons come first: recovery asks this of every aligned block.
+  if (found.salt != place.salt || found.lsn != place.lsn) return false;
+  if (groupHeaderCrc(found) != found.headerCrc) return false;
+  if (found.payloadLength > maxGroupBytes - kGroupHeaderBytes) return false;
+  if (found.batch > kBatchLast) return false;
+  *header = found;
+  return true;
+}
+
+RecordStatus verifyRecord(const uint8_t* bytes, size_t available, Place place,
+                          RecordHeader* header) noexcept {
+  if (available < kRecordHeaderBytes) return RecordStatus::kBad;
+  const RecordHeader found = loadRecordHeader(bytes);
+  if (found.length > available - kRecordHeaderBytes) return RecordStatus::kBad;
+  if ((found.flags & ~kKnownRecordFlags) != 0) return RecordStatus::kBad;
+  if (recordCrc(bytes, found.length, place) != found.crc) return RecordStatus::kBad;
+  *header = found;
+  return RecordStatus::kGood;
+}
+
+GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, size_t maxGroupBytes,
+                        GroupHeader* header) noexcept {
+  if (available < kGroupHeaderBytes) return GroupStatus::kBadHeader;
+  if (!readGroupHeader(bytes, place, maxGroupBytes, header)) return GroupStatus::kBadHeader;
+  const size_t end = kGroupHeaderBytes + size_t{header->payloadLength};
+  if (end > available) return GroupStatus::kTorn;
+
+  uint32_t payloadCrc = 0;
+  uint32_t recordCount = 0;
+  size_t offset = kGroupHeaderBytes;
+  while (offset < end) {
+    RecordHeader record;
+    const Place recordPlace{place.salt, place.lsn + offset};
+    if (verifyRecord(bytes + offset, end - offset, recordPlace, &record) != RecordStatus::kGood) {
+      return GroupStatus::kTorn;
+    }
+    payloadCrc = crc32c(payloadCrc, bytes + offset, kRecordHeaderBytes);
+    offset += alignUp(kRecordHeaderBytes + size_t{record.length}, kRecordAlignment);
+    recordCount++;
+  }
+  const bool whole =
+      offset == end && recordCount == header->recordCount && payloadCrc == header->payloadCrc;
+  return whole ? GroupStatus::kWhole : GroupStatus::kTorn;
+}
+
+bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept {
+  const size_t end = kGroupHeaderBytes + size_t{fields.payloadLength};
+  if (end > paddedLength) return false;
+
+  uint32_t payloadCrc = 0;
+  uint32_t recordCount = 0;
+  size_t offset = kGroupHeaderBytes;
+  while (offset < end) {
+    if (end - offset < kRecordHeaderBytes) return false;
+    RecordHeader record = loadRecordHeader(bytes + offset);
+    if (record.length > end - offset - kRecordHeaderBytes) return false;
+    record.crc = recordCrc(bytes + offset, record.length, {fields.salt, fields.lsn + offset});
+    std::memcpy(bytes + offset, &record.crc, sizeof record.crc);
+    payloadCrc = crc32c(payloadCrc, bytes + offset, kRecordHeaderBytes);
+
+    const size_t used = offset + kRecordHeaderBytes + record.length;
+    offset += alignUp(kRecordHeaderBytes + size_t{record.length}, kRecordAlignment);
+    if (offset > end) return false;
+    std::memset(bytes + used, 0, offset - used);
+    recordCount++;
+  }
+  if (recordCount != fields.recordCount) return false;
+  std::memset(bytes + end, 0, paddedLength - end);
+
+  GroupHeader header = fields;
+  header.payloadCrc = payloadCrc;
+  std::memset(header.reserved, 0, sizeof header.reserved);
+  header.headerCrc = groupHeaderCrc(header);
+  std::memcpy(bytes, &header, sizeof header);
+  return true;
+}
+
+}  // namespace riolog

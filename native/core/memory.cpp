@@ -1,0 +1,66 @@
+#include "memory.h"
+
+#include <sys/mman.h>
+
+#include <new>
+
+namespace riolog {
+
+namespace {
+constexpr size_t kAlignment = 64 * 1024;
+std::atomic<int64_t> liveBlocks{0};
+}  // namespace
+
+Memory* Memory::allocate(size_t bytes) noexcept {
+  if (bytes == 0 || bytes > SIZE_MAX / 2) return nullptr;
+  // mmap gives page alignment; the slack makes room for the larger one.
+  const size_t mappingSize = bytes + kAlignment;
+  void* mapping =
+      mmap(nullptr, mappingSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  const auto address = reinterpret_cast<uintptr_t>(mapping);
+  const uintptr_t aligned = (address + kAlignment - 1) & ~uintptr_t{kAlignment - 1};
+  auto* memory = new (std::nothrow) Memory(reinterpret_cast<uint8_t*>(aligned), bytes,
+                                           static_cast<uint8_t*>(mapping), mappingSize);
+  if (memory == nullptr) {
+    munmap(mapping, mappingSize);
+    return nullptr;
+  }
+  liveBlocks.fetch_add(1, std::memory_order_relaxed);
+  return memory;
+}
+
+void Memory::release() noexcept {
+  if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+Memory::~Memory() {
+  munmap(mapping_, mappingSize_);
+  liveBlocks.fetch_sub(1, std::memory_order_relaxed);
+}
+
+int64_t Memory::liveCount() noexcept { return liveBlocks.load(std::memory_order_relaxed); }
+
+int32_t MemoryTable::add(Memory* memory) {
+  if (!free_.empty()) {
+    const int32_t id = free_.back();
+    free_.pop_back();
+    entries_[static_cast<size_t>(id)] = memory;
+    return id;
+  }
+  entries_.push_back(memory);
+  return static_cast<int32_t>(entries_.size() - 1);
+}
+
+void MemoryTable::remove(int32_t id) noexcept {
+  if (find(id) == nullptr) return;
+  entries_[static_cast<size_t>(id)] = nullptr;
+  free_.push_back(id);
+}
+
+Memory* MemoryTable::find(int32_t id) const noexcept {
+  if (id < 0 || static_cast<size_t>(id) >= entries_.size()) return nullptr;
+  return entries_[static_cast<size_t>(id)];
+}
+
+}  // namespace riolog

@@ -1,0 +1,35 @@
+// The one bridge between native/core and Node-API: what each binding file exports, and the state
+// that one JavaScript thread (environment) has.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "core/memory.h"
+
+namespace riolog::binding {
+
+struct AddonData {
+  // Shared with each view of memory: at the end of an environment the views may go last.
+  std::shared_ptr<MemoryTable> memories = std::make_shared<MemoryTable>();
+};
+
+inline AddonData& dataOf(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }
+
+inline uint64_t toUint64(const Napi::Value& low, const Napi::Value& high) {
+  return (uint64_t{high.As<Napi::Number>().Uint32Value()} << 32) |
+         low.As<Napi::Number>().Uint32Value();
+}
+
+// JavaScript sends LSNs as numbers; all are safe integers.
+inline uint64_t toLsn(const Napi::Value& value) {
+  return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
+}
+
+void exportMemory(Napi::Env env, Napi::Object exports);
+void exportFraming(Napi::Env env, Napi::Object exports);
+void exportFiles(Napi::Env env, Napi::Object exports);
+void exportRing(Napi::Env env, Napi::Object exports);
+
+}  // namespace riolog::binding

@@ -1,0 +1,322 @@
+// A Ring for one JavaScript thread: requests and completions pass through ArrayBuffers that both sides
+// see, and the ring's fd is polled by the thread's own event loop.
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+#include "addon.h"
+#include "core/ring.h"
+#include "uv_poll.h"
+
+namespace riolog::binding {
+
+namespace {
+
+// How long the end of an environment waits for the kernel to finish. Afterwards memory that the
+// kernel may still write to is leaked, never freed.
+constexpr int kTeardownDrainMs = 10'000;
+
+class RingBinding : public Napi::ObjectWrap<RingBinding> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit RingBinding(const Napi::CallbackInfo& info);
+  ~RingBinding() override;
+
+ private:
+  Napi::Value submit(const Napi::CallbackInfo& info);
+  Napi::Value flush(const Napi::CallbackInfo& info);
+  Napi::Value reap(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+  Napi::Value supports(const Napi::CallbackInfo& info);
+  Napi::Value setTracing(const Napi::CallbackInfo& info);
+  Napi::Value takeTrace(const Napi::CallbackInfo& info);
+  Napi::Value stats(const Napi::CallbackInfo& info);
+
+  static void onReadable(uv_poll_s* poll, int status, int events);
+  static void onEnvironmentEnd(napi_async_cleanup_hook_handle handle, void* data);
+  static void onPollClosed(uv_handle_s* handle);
+
+  bool startPolling(Napi::Env env, int* error);
+  size_t gather(bool* wake);
+  void deliver();
+  void holdLoop();
+  void shutDown();
+
+  std::unique_ptr<Ring> ring_;
+  std::shared_ptr<MemoryTable> memories_;
+  uv_poll_s* poll_ = nullptr;
+  napi_async_cleanup_hook_handle cleanup_ = nullptr;
+  bool held_ = false;  // operations are in flight: the loop and this object are kept alive
+
+  // The areas belong to JavaScript; the references keep them where they are.
+  Napi::Reference<Napi::ArrayBuffer> requestArea_;
+  Napi::Reference<Napi::ArrayBuffer> completionArea_;
+  const Request* requests_ = nullptr;
+  size_t requestCapacity_ = 0;
+  Completion* completions_ = nullptr;
+  size_t completionCapacity_ = 0;
+  size_t gathered_ = 0;  // completions that JavaScript has not been told of
+  Napi::FunctionReference onCompletions_;
+  std::unique_ptr<Napi::AsyncContext> asyncContext_;
+};
+
+// The handle outlives the binding: libuv frees it one turn after uv_close.
+struct ClosingPoll {
+  napi_async_cleanup_hook_handle cleanup;
+};
+
+void throwSystemError(Napi::Env env, const char* syscall, int error) {
+  Napi::Error thrown = Napi::Error::New(env, syscall);
+  thrown.Set("errno", Napi::Number::New(env, -error));
+  thrown.Set("syscall", Napi::String::New(env, syscall));
+  thrown.ThrowAsJavaScriptException();
+}
+
+// (entries, cqEntries, onCompletions(count)): the object gets `requests` and `completions`, the areas
+// that both sides share, and what the kernel made of the configuration.
+RingBinding::RingBinding(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<RingBinding>(info), memories_(dataOf(info.Env()).memories) {
+  Napi::Env env = info.Env();
+  RingConfig config;
+  config.entries = info[0].As<Napi::Number>().Uint32Value();
+  config.cqEntries = info[1].As<Napi::Number>().Uint32Value();
+  RingFailure failure{};
+  ring_.reset(Ring::open(config, &failure));
+  if (ring_ == nullptr) {
+    throwSystemError(env, failure.syscall, failure.error);
+    return;
+  }
+  auto requests = Napi::ArrayBuffer::New(env, ring_->entries() * sizeof(Request));
+  auto completions = Napi::ArrayBuffer::New(env, ring_->cqEntries() * sizeof(Completion));
+  requestArea_ = Napi::Persistent(requests);
+  completionArea_ = Napi::Persistent(completions);
+  requests_ = static_cast<const Request*>(requests.Data());
+  requestCapacity_ = ring_->entries();
+  completions_ = static_cast<Completion*>(completions.Data());
+  completionCapacity_ = ring_->cqEntries();
+  onCompletions_ = Napi::Persistent(info[2].As<Napi::Function>());
+  asyncContext_ = std::make_unique<Napi::AsyncContext>(env, "riolog:ring");
+
+  auto self = info.This().As<Napi::Object>();
+  self.Set("requests", requests);
+  self.Set("completions", completions);
+  self.Set("sqEntries", ring_->entries());
+  self.Set("cqEntries", ring_->cqEntries());
+  self.Set("setupFlags", ring_->setupFlags());
+  self.Set("features", ring_->features());
+  self.Set("fd", ring_->fd());
+
+  int error = 0;
+  if (!startPolling(env, &error)) {
+    ring_.reset();
+    throwSystemError(env, "uv_poll_init", error);
+  }
+}
+
+bool RingBinding::startPolling(Napi::Env env, int* error) {
+  uv_loop_s* loop = nullptr;
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok) {
+    *error = EINVAL;
+    return false;
+  }
+  auto* poll = static_cast<uv_poll_s*>(std::calloc(1, uv_handle_size(kUvPollType)));
+  if (poll == nullptr) {
+    *error = ENOMEM;
+    return false;
+  }
+  if (const int status = uv_poll_init(loop, poll, ring_->fd()); status != 0) {
+    std::free(poll);
+    *error = -status;
+    return false;
+  }
+  poll_ = poll;
+  uv_handle_set_data(asHandle(poll_), this);
+  uv_poll_start(poll_, kUvReadable, onReadable);
+  uv_unref(asHandle(poll_));
+  napi_add_async_cleanup_hook(env, onEnvironmentEnd, this, &cleanup_);
+  return true;
+}
+
+// Frees the poll handle and lets the environment end. `cleanup` is not null on this path.
+void RingBinding::onPollClosed(uv_handle_s* handle) {
+  auto* closing = static_cast<ClosingPoll*>(uv_handle_get_data(handle));
+  napi_remove_async_cleanup_hook(closing->cleanup);
+  delete closing;
+  std::free(handle);
+}
+
+void RingBinding::shutDown() {
+  if (poll_ != nullptr) {
+    uv_poll_stop(poll_);
+    uv_handle_set_data(asHandle(poll_), new ClosingPoll{cleanup_});
+    uv_close(asHandle(poll_), onPollClosed);
+    poll_ = nullptr;
+  }
+  ring_.reset();
+  gathered_ = 0;
+  if (held_) {
+    held_ = false;
+    Unref();
+  }
+}
+
+void RingBinding::onEnvironmentEnd(napi_async_cleanup_hook_handle handle, void* data) {
+  auto* self = static_cast<RingBinding*>(data);
+  self->cleanup_ = handle;
+  if (self->ring_ != nullptr) self->ring_->drain(kTeardownDrainMs);
+  self->shutDown();
+}
+
+RingBinding::~RingBinding() { shutDown(); }
+
+// While operations are in flight the event loop stays alive, and so does this object: their
+// completions must find it.
+void RingBinding::holdLoop() {
+  const bool wanted = ring_ != nullptr && (ring_->inFlight() > 0 || gathered_ > 0);
+  if (wanted == held_ || poll_ == nullptr) return;
+  held_ = wanted;
+  if (wanted) {
+    uv_ref(asHandle(poll_));
+    Ref();
+  } else {
+    uv_unref(asHandle(poll_));
+    Unref();
+  }
+}
+
+size_t RingBinding::gather(bool* wake) {
+  const size_t count =
+      ring_->reap(completions_ + gathered_, completionCapacity_ - gathered_, wake);
+  gathered_ += count;
+  return count;
+}
+
+void RingBinding::deliver() {
+  Napi::Env env = Env();
+  Napi::HandleScope scope(env);
+  while (ring_ != nullptr) {
+    bool wake = false;
+    gather(&wake);
+    if (!wake) break;
+    const size_t count = gathered_;
+    gathered_ = 0;
+    onCompletions_.MakeCallback(Value(), {Napi::Number::New(env, static_cast<double>(count))},
+                                *asyncContext_);
+    if (env.IsExceptionPending()) {
+      napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+    }
+  }
+  // What the kernel could not take before may fit now (EBUSY, EAGAIN).
+  if (ring_ != nullptr && ring_->hasUnflushed()) ring_->flush();
+  holdLoop();
+}
+
+void RingBinding::onReadable(uv_poll_s* poll, int, int) {
+  auto* self = static_cast<RingBinding*>(uv_handle_get_data(reinterpret_cast<uv_handle_s*>(poll)));
+  self->deliver();
+}
+
+// (count) -> 0 when the kernel has taken all, else the errno of io_uring_enter: the requests are
+// staged, and flush() has to be called again. Throws when a request is malformed: none is taken then.
+Napi::Value RingBinding::submit(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const size_t count = info[0].As<Napi::Number>().Uint32Value();
+  if (ring_ == nullptr || count > requestCapacity_) {
+    throwSystemError(env, "riolog_submit", EBADF);
+    return env.Undefined();
+  }
+  const StageStatus status = ring_->stage(requests_, count, *memories_);
+  if (status != StageStatus::kTaken) {
+    Napi::Error thrown = Napi::Error::New(env, "request refused before the kernel saw it");
+    thrown.Set("stageStatus", Napi::Number::New(env, static_cast<int32_t>(status)));
+    thrown.ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  const int error = ring_->flush();
+  holdLoop();
+  return Napi::Number::New(env, error);
+}
+
+Napi::Value RingBinding::flush(const Napi::CallbackInfo& info) {
+  const int error = ring_ != nullptr ? ring_->flush() : 0;
+  return Napi::Number::New(info.Env(), error);
+}
+
+// () -> completions now in the completion area, told to nobody else.
+Napi::Value RingBinding::reap(const Napi::CallbackInfo& info) {
+  if (ring_ == nullptr) return Napi::Number::New(info.Env(), 0);
+  bool wake = false;
+  gather(&wake);
+  const size_t count = gathered_;
+  gathered_ = 0;
+  holdLoop();
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
+Napi::Value RingBinding::close(const Napi::CallbackInfo& info) {
+  const bool idle = ring_ == nullptr || (ring_->inFlight() == 0 && gathered_ == 0);
+  if (idle) shutDown();
+  return Napi::Boolean::New(info.Env(), idle);
+}
+
+Napi::Value RingBinding::supports(const Napi::CallbackInfo& info) {
+  const auto opcode = static_cast<uint8_t>(info[0].As<Napi::Number>().Uint32Value());
+  return Napi::Boolean::New(info.Env(), ring_ != nullptr && ring_->supports(opcode));
+}
+
+Napi::Value RingBinding::setTracing(const Napi::CallbackInfo& info) {
+  if (ring_ != nullptr) ring_->setTracing(info[0].As<Napi::Boolean>().Value());
+  return info.Env().Undefined();
+}
+
+// () -> the SQEs handed to the kernel since tracing was turned on or last taken, as it saw them.
+Napi::Value RingBinding::takeTrace(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Napi::Array out = Napi::Array::New(env);
+  if (ring_ == nullptr) return out;
+  uint32_t index = 0;
+  for (const Ring::Traced& traced : ring_->trace()) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("enterCall", static_cast<double>(traced.enterCall));
+    entry.Set("opcode", traced.opcode);
+    entry.Set("flags", traced.flags);
+    entry.Set("fd", traced.fd);
+    entry.Set("offset", static_cast<double>(traced.offset));
+    entry.Set("address", static_cast<double>(traced.address));
+    entry.Set("length", traced.length);
+    entry.Set("opFlags", traced.opFlags);
+    out.Set(index++, entry);
+  }
+  ring_->clearTrace();
+  return out;
+}
+
+Napi::Value RingBinding::stats(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("inFlight", ring_ != nullptr ? static_cast<double>(ring_->inFlight()) : 0);
+  out.Set("kernelOverflow", ring_ != nullptr ? ring_->kernelOverflowCount() : 0);
+  return out;
+}
+
+Napi::Function RingBinding::define(Napi::Env env) {
+  return DefineClass(env, "RingBinding",
+                     {
+                         InstanceMethod<&RingBinding::submit>("submit"),
+                         InstanceMethod<&RingBinding::flush>("flush"),
+                         InstanceMethod<&RingBinding::reap>("reap"),
+                         InstanceMethod<&RingBinding::close>("close"),
+                         InstanceMethod<&RingBinding::supports>("supports"),
+                         InstanceMethod<&RingBinding::setTracing>("setTracing"),
+                         InstanceMethod<&RingBinding::takeTrace>("takeTrace"),
+                         InstanceMethod<&RingBinding::stats>("stats"),
+                     });
+}
+
+}  // namespace
+
+void exportRing(Napi::Env env, Napi::Object exports) {
+  exports.Set("RingBinding", RingBinding::define(env));
+}
+
+}  // namespace riolog::binding

@@ -1,0 +1,148 @@
+import { createRequire } from 'node:module'
+import { endianness } from 'node:os'
+import { RiologError } from './errors.ts'
+
+/**
+ * Native memory: `id` names it in a ring's requests for as long as `handle` is not collected,
+ * `buffer` is JavaScript's first view of it.
+ */
+export interface NativeMemory {
+  readonly id: number
+  readonly handle: object
+  readonly buffer: ArrayBuffer
+}
+
+export interface TracedSqe {
+  /** Entries with one number went to the kernel in one io_uring_enter call. */
+  readonly enterCall: number
+  readonly opcode: number
+  readonly flags: number
+  readonly fd: number
+  readonly offset: number
+  readonly address: number
+  readonly length: number
+  readonly opFlags: number
+}
+
+export interface RingBinding {
+  readonly requests: ArrayBuffer
+  readonly completions: ArrayBuffer
+  readonly sqEntries: number
+  readonly cqEntries: number
+  readonly setupFlags: number
+  readonly features: number
+  readonly fd: number
+  submit(count: number): number
+  flush(): number
+  reap(): number
+  close(): boolean
+  supports(opcode: number): boolean
+  setTracing(on: boolean): void
+  takeTrace(): TracedSqe[]
+  stats(): { inFlight: number; kernelOverflow: number }
+}
+
+export type FileCallback = (result: number) => void
+
+/** What native/napi exports; the order and meaning of arguments stand beside each function there. */
+export interface Addon {
+  readonly groupHeaderBytes: number
+  readonly recordHeaderBytes: number
+  readonly crc32cVersion: string
+  readonly RingBinding?: new (
+    entries: number,
+    cqEntries: number,
+    onCompletions: (count: number) => void,
+  ) => RingBinding
+  allocate(bytes: number): NativeMemory | undefined
+  viewOf(handle: object): ArrayBuffer
+  detach(buffer: ArrayBuffer): void
+  liveMemoryCount(): number
+  crc32c(seed: number, bytes: Uint8Array, from: number, to: number): number
+  sealGroup(
+    bytes: Uint8Array,
+    paddedLength: number,
+    saltLow: number,
+    saltHigh: number,
+    lsn: number,
+    previousEnd: number,
+    durableLsn: number,
+    payloadLength: number,
+    recordCount: number,
+    batch: number,
+  ): boolean
+  verifyGroup(
+    bytes: Uint8Array,
+    offset: number,
+    saltLow: number,
+    saltHigh: number,
+    lsn: number,
+    maxGroupBytes: number,
+    fields: Float64Array,
+  ): number
+  readGroupHeader(
+    bytes: Uint8Array,
+    offset: number,
+    saltLow: number,
+    saltHigh: number,
+    lsn: number,
+    maxGroupBytes: number,
+    fields: Float64Array,
+  ): boolean
+  verifyRecord(
+    bytes: Uint8Array,
+    offset: number,
+    saltLow: number,
+    saltHigh: number,
+    lsn: number,
+  ): number
+  fileCall(
+    kind: number,
+    fd: number,
+    name: string,
+    otherName: string,
+    flags: number,
+    mode: number,
+    callback?: FileCallback,
+  ): number
+}
+
+let loaded: Addon | undefined
+
+/**
+ * The native addon, loaded on first use so that importing riolog never throws.
+ * @throws ERR_RIOLOG_NO_ADDON when it is not built for this platform
+ */
+export function addon(): Addon {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): Addon {
+  if (endianness() !== 'LE') {
+    throw new RiologError('ERR_RIOLOG_NO_ADDON', 'riolog needs a little-endian CPU')
+  }
+  const path = process.env.RIOLOG_ADDON ?? '../build/Release/riolog.node'
+  try {
+    return createRequire(import.meta.url)(path) as Addon
+  } catch (cause) {
+    throw new RiologError(
+      'ERR_RIOLOG_NO_ADDON',
+      'the native part of riolog is not built: run `npm run build:native` in the riolog package ' +
+        '(it needs cmake and a C++20 compiler)',
+      { cause },
+    )
+  }
+}
+
+/**
+ * Zeroed memory that the kernel may read and write, aligned to 64 KiB.
+ * @throws ERR_RIOLOG_OUT_OF_MEMORY
+ */
+export function allocate(bytes: number): NativeMemory {
+  const memory = addon().allocate(bytes)
+  if (memory === undefined) {
+    throw new RiologError('ERR_RIOLOG_OUT_OF_MEMORY', `no memory for ${bytes} aligned bytes`)
+  }
+  return memory
+}
