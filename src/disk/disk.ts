@@ -1,0 +1,87 @@
+/**
+ * The one door to storage. Everything above it works on these verbs alone, so that the same log runs
+ * on io_uring, on libuv's thread pool and on a simulated disk.
+ *
+ * Errors are `SystemError`s (errno, syscall), whatever the engine.
+ */
+import type { NativeMemory } from '../native.ts'
+
+export type EngineName = 'uring' | 'threadpool' | 'simulated'
+
+/** Memory that may be handed to a disk: aligned, owned by native code. `bytes` is a view of all. */
+export interface DiskBuffer {
+  readonly memory: NativeMemory
+  readonly bytes: Uint8Array
+}
+
+export interface Disk {
+  readonly engine: EngineName
+
+  /**
+   * Opens a directory; with `create` it and its missing parents are made, each made durable.
+   * @throws SystemError ENOENT, ENOTDIR, EACCES, …
+   */
+  openDirectory(path: string, create: { mode: number } | undefined): Promise<DiskDirectory>
+
+  /** Releases what the engine holds. Files and directories are closed by whoever opened them. */
+  close(): Promise<void>
+}
+
+/** `read`: for reading. `write`: for reading and writing. `create`: the same, made if missing.
+ *  `createNew`: the same, EEXIST if it is there. All but `read` take `mode` for a new file. */
+export type OpenHow = 'read' | 'write' | 'create' | 'createNew'
+
+export interface DiskDirectory {
+  readonly path: string
+  list(): Promise<string[]>
+  open(name: string, how: OpenHow, mode: number): Promise<DiskFile>
+  unlink(name: string): Promise<void>
+  /** Makes names made and removed here durable. */
+  sync(): Promise<void>
+  /** The same, holding up the thread. */
+  syncBlocking(): void
+  /** Makes this directory's own name durable. */
+  syncParent(): Promise<void>
+  close(): void
+}
+
+export interface DiskFile {
+  readonly name: string
+  /** Reads and writes pass the page cache by (O_DIRECT). */
+  readonly direct: boolean
+
+  size(): number
+  /** The alignment in bytes that the device asks of addresses, lengths and offsets. */
+  alignment(): number
+  /** Takes the file's exclusive lock (flock(2)) without waiting; false when somebody has it. */
+  tryLock(): boolean
+  /** The process that holds the lock, where the system tells (/proc/locks). */
+  lockHolder(): number | undefined
+  /** True when the directory's entry of this name is this very file. */
+  isNamed(): boolean
+  /** Makes sure that the next read comes from the device, not from a page cache. */
+  forgetCache(): Promise<void>
+
+  /** Reads until `length` bytes or the end of the file; returns the bytes read. */
+  read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number>
+  /** Writes all of it, or throws. Not durable before a sync. */
+  write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void>
+  writeBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): void
+  /** fsync: bytes and metadata. */
+  sync(): Promise<void>
+  syncBlocking(): void
+  /**
+   * Writes all of it and then syncs the bytes, the sync strictly behind the whole write; `done` is
+   * called once, without an error only if both came back good.
+   */
+  commit(
+    buffer: DiskBuffer,
+    offset: number,
+    length: number,
+    position: number,
+    done: (error: Error | undefined) => void,
+  ): void
+
+  /** No operation may be in flight. */
+  close(): void
+}

@@ -1,0 +1,251 @@
+/** What both real engines share: names, locks, sizes, and the calls that hold up the thread. */
+import * as fs from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { errnoName, fromNodeError, SystemError } from '../errors.ts'
+import { addon } from '../native.ts'
+import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow } from './disk.ts'
+
+/** FileCall::Kind in native/core/files.h */
+const OPEN_AT = 0
+const UNLINK_AT = 1
+const FLOCK = 3
+const DROP_CACHE = 4
+const DIO_ALIGNMENT = 5
+
+const DEFAULT_ALIGNMENT = 4096
+
+/** macOS has no O_DIRECT; 0 then, and the file counts as not direct. */
+const O_DIRECT = fs.constants.O_DIRECT ?? 0
+
+const FLAGS: Record<OpenHow, number> = {
+  read: fs.constants.O_RDONLY,
+  write: fs.constants.O_RDWR,
+  create: fs.constants.O_RDWR | fs.constants.O_CREAT,
+  createNew: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
+}
+
+export function attempt<T>(run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw fromNodeError(error)
+  }
+}
+
+async function fileCall(
+  kind: number,
+  syscall: string,
+  fd: number,
+  name: string,
+  flags = 0,
+  mode = 0,
+): Promise<number> {
+  const result = await new Promise<number>(settle => {
+    addon().fileCall(kind, fd, name, '', flags, mode, settle)
+  })
+  if (result < 0) throw new SystemError(result, syscall, name || undefined)
+  return result
+}
+
+/** Makes a missing directory and its missing parents, and each new name durable. */
+export function makeDirectories(path: string, mode: number): void {
+  const target = resolve(path)
+  const first = attempt(() => fs.mkdirSync(target, { recursive: true, mode }))
+  if (first === undefined) return
+  // From the deepest up: each directory made, and then the parent of the highest of them.
+  const stop = dirname(first)
+  for (let made = target; ; made = dirname(made)) {
+    const parent = dirname(made)
+    const fd = attempt(() => fs.openSync(parent, 'r'))
+    try {
+      attempt(() => fs.fsyncSync(fd))
+    } finally {
+      fs.closeSync(fd)
+    }
+    if (parent === stop) return
+  }
+}
+
+export type MakeFile = (fd: number, name: string, direct: boolean, dir: PosixDirectory) => DiskFile
+
+export class PosixDirectory implements DiskDirectory {
+  readonly path: string
+  readonly fd: number
+  readonly #makeFile: MakeFile
+  readonly #fsync: (fd: number) => Promise<void>
+
+  constructor(path: string, makeFile: MakeFile, fsync: (fd: number) => Promise<void>) {
+    this.path = resolve(path)
+    this.#makeFile = makeFile
+    this.#fsync = fsync
+    const flags = fs.constants.O_RDONLY | fs.constants.O_DIRECTORY
+    this.fd = attempt(() => fs.openSync(this.path, flags))
+  }
+
+  async list(): Promise<string[]> {
+    return attempt(() => fs.readdirSync(this.path))
+  }
+
+  async open(name: string, how: OpenHow, mode: number): Promise<DiskFile> {
+    const flags = FLAGS[how]
+    let direct = O_DIRECT !== 0
+    let fd: number
+    try {
+      fd = await fileCall(OPEN_AT, 'openat', this.fd, name, flags | O_DIRECT, mode)
+    } catch (error) {
+      // The file system has no direct I/O (open(2), EINVAL). The file may have been made all the same.
+      const noDirect = error instanceof SystemError && error.errnoName === 'EINVAL' && direct
+      if (!noDirect) throw error
+      direct = false
+      fd = await fileCall(OPEN_AT, 'openat', this.fd, name, flags & ~fs.constants.O_EXCL, mode)
+    }
+    return this.#makeFile(fd, name, direct, this)
+  }
+
+  async unlink(name: string): Promise<void> {
+    await fileCall(UNLINK_AT, 'unlinkat', this.fd, name)
+  }
+
+  sync(): Promise<void> {
+    return this.#fsync(this.fd)
+  }
+
+  syncBlocking(): void {
+    attempt(() => fs.fsyncSync(this.fd))
+  }
+
+  async syncParent(): Promise<void> {
+    const fd = attempt(() => fs.openSync(dirname(this.path), 'r'))
+    try {
+      await this.#fsync(fd)
+    } finally {
+      fs.closeSync(fd)
+    }
+  }
+
+  close(): void {
+    fs.closeSync(this.fd)
+  }
+}
+
+/** A file by its descriptor; engines add the calls that do not hold up the thread. */
+export abstract class PosixFile implements DiskFile {
+  readonly name: string
+  readonly direct: boolean
+  protected readonly fd: number
+  readonly #directory: PosixDirectory
+
+  constructor(fd: number, name: string, direct: boolean, directory: PosixDirectory) {
+    this.fd = fd
+    this.name = name
+    this.direct = direct
+    this.#directory = directory
+  }
+
+  abstract read(b: DiskBuffer, offset: number, length: number, position: number): Promise<number>
+  abstract write(b: DiskBuffer, offset: number, length: number, position: number): Promise<void>
+  abstract sync(): Promise<void>
+  abstract commit(
+    buffer: DiskBuffer,
+    offset: number,
+    length: number,
+    position: number,
+    done: (error: Error | undefined) => void,
+  ): void
+
+  size(): number {
+    return attempt(() => fs.fstatSync(this.fd)).size
+  }
+
+  alignment(): number {
+    const told = addon().fileCall(DIO_ALIGNMENT, this.fd, '', '', 0, 0)
+    if (told > 0) return told
+    return logicalBlockSize(attempt(() => fs.fstatSync(this.fd)).dev) ?? DEFAULT_ALIGNMENT
+  }
+
+  tryLock(): boolean {
+    const result = addon().fileCall(FLOCK, this.fd, '', '', 0, 0)
+    if (result === 0) return true
+    const name = errnoName(result)
+    if (name === 'EAGAIN' || name === 'EWOULDBLOCK') return false
+    throw new SystemError(result, 'flock', this.name)
+  }
+
+  lockHolder(): number | undefined {
+    const { ino } = attempt(() => fs.fstatSync(this.fd))
+    let locks: string
+    try {
+      locks = fs.readFileSync('/proc/locks', 'utf8')
+    } catch {
+      return undefined
+    }
+    // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF" (proc(5)); a pid of another namespace is 0.
+    for (const line of locks.split('\n')) {
+      const found = /FLOCK\s+ADVISORY\s+WRITE\s+(\d+)\s+[0-9a-f]+:[0-9a-f]+:(\d+)\s/.exec(line)
+      if (found && Number(found[2]) === ino && Number(found[1]) > 0) return Number(found[1])
+    }
+    return undefined
+  }
+
+  isNamed(): boolean {
+    const mine = attempt(() => fs.fstatSync(this.fd))
+    try {
+      const named = fs.lstatSync(`${this.#directory.path}/${this.name}`)
+      return named.ino === mine.ino && named.dev === mine.dev
+    } catch {
+      return false
+    }
+  }
+
+  async forgetCache(): Promise<void> {
+    if (this.direct) return
+    await this.sync()
+    const result = addon().fileCall(DROP_CACHE, this.fd, '', '', 0, 0)
+    if (result < 0) throw new SystemError(result, 'posix_fadvise', this.name)
+  }
+
+  writeBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): void {
+    let written = 0
+    while (written < length) {
+      const at = resumeAt(written)
+      const n = attempt(() =>
+        fs.writeSync(this.fd, buffer.bytes, offset + at, length - at, position + at),
+      )
+      written = progress(written, at + n, this.name)
+    }
+  }
+
+  syncBlocking(): void {
+    attempt(() => fs.fsyncSync(this.fd))
+  }
+
+  close(): void {
+    fs.closeSync(this.fd)
+  }
+}
+
+/** A short write goes on from the last whole block of it, since O_DIRECT asks for alignment. */
+export function resumeAt(written: number): number {
+  return written - (written % DEFAULT_ALIGNMENT)
+}
+
+/** @throws SystemError EIO when a write makes no headway: it would be tried for ever */
+export function progress(before: number, after: number, name: string): number {
+  if (resumeAt(after) <= resumeAt(before) && after <= before) {
+    throw new SystemError(-5, 'write', name)
+  }
+  return after
+}
+
+function logicalBlockSize(device: number): number | undefined {
+  // Linux: the old 8:8 layout, extended (makedev(3)).
+  const major = Math.floor(device / 256) % 4096
+  const minor = (device % 256) + Math.floor(device / 0x100000) * 256
+  for (const up of ['', '/..']) {
+    try {
+      const path = `/sys/dev/block/${major}:${minor}${up}/queue/logical_block_size`
+      return Number(fs.readFileSync(path, 'utf8'))
+    } catch {}
+  }
+  return undefined
+}

@@ -1,0 +1,219 @@
+/** The engine on io_uring. All logs of a thread share one ring. */
+import { errnoName, SystemError } from '../errors.ts'
+import {
+  IORING_FSYNC_DATASYNC,
+  IORING_OP_FSYNC,
+  IORING_OP_READ,
+  IORING_OP_WRITE,
+  IOSQE_IO_LINK,
+  NEVER_QUIET,
+  NO_MEMORY,
+} from '../ring/abi.ts'
+import { type Operation, RequestQueue } from '../ring/request-queue.ts'
+import type { Disk, DiskBuffer, DiskDirectory } from './disk.ts'
+import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
+import { promised } from './threadpool.ts'
+
+const RING_ENTRIES = 256
+const RING_CQ_ENTRIES = 1024
+
+type Done = (error: Error | undefined) => void
+
+/** One ring for each JavaScript thread (a module is loaded once a thread), while somebody uses it. */
+const shared: { queue: RequestQueue | undefined; users: number } = { queue: undefined, users: 0 }
+
+/** @throws ERR_RIOLOG_NO_IO_URING */
+function acquireQueue(): RequestQueue {
+  shared.queue ??= new RequestQueue(RING_ENTRIES, RING_CQ_ENTRIES)
+  shared.users++
+  return shared.queue
+}
+
+async function releaseQueue(): Promise<void> {
+  shared.users--
+  if (shared.users > 0 || shared.queue === undefined) return
+  const queue = shared.queue
+  shared.queue = undefined
+  await queue.close()
+}
+
+export class UringDisk implements Disk {
+  readonly engine = 'uring'
+  /** @internal For tests that look at the SQEs. */
+  readonly queue: RequestQueue
+  #closed = false
+
+  /** @throws ERR_RIOLOG_NO_IO_URING */
+  constructor() {
+    this.queue = acquireQueue()
+  }
+
+  async openDirectory(path: string, create: { mode: number } | undefined): Promise<DiskDirectory> {
+    if (create) makeDirectories(path, create.mode)
+    const { queue } = this
+    return new PosixDirectory(
+      path,
+      (fd, name, direct, dir) => new UringFile(queue, fd, name, direct, dir),
+      fd => promised(done => fsync(queue, fd, done)),
+    )
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await releaseQueue()
+  }
+}
+
+class UringFile extends PosixFile {
+  readonly #queue: RequestQueue
+
+  constructor(
+    queue: RequestQueue,
+    fd: number,
+    name: string,
+    direct: boolean,
+    directory: PosixDirectory,
+  ) {
+    super(fd, name, direct, directory)
+    this.#queue = queue
+  }
+
+  read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      let total = 0
+      const step = () => {
+        const { fd } = this
+        const rest = length - total
+        const request = transfer(IORING_OP_READ, fd, buffer, offset + total, rest, position + total)
+        request.settle = result => {
+          if (isTransient(result)) return step()
+          if (result < 0) return reject(new SystemError(result, 'read', this.name))
+          total += result
+          // A direct read that stops off the alignment has met the end of the file.
+          if (result === 0 || total === length || resumeAt(total) !== total) return resolve(total)
+          step()
+        }
+        this.#queue.push([request])
+      }
+      step()
+    })
+  }
+
+  write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
+    return promised(done => this.#writeFrom(0, buffer, offset, length, position, false, done))
+  }
+
+  sync(): Promise<void> {
+    return promised(done => fsync(this.#queue, this.fd, done))
+  }
+
+  commit(buffer: DiskBuffer, offset: number, length: number, position: number, done: Done): void {
+    this.#writeFrom(0, buffer, offset, length, position, true, done)
+    // The caller has nothing more to add: waiting for the end of the turn would only cost time.
+    this.#queue.submit()
+  }
+
+  /**
+   * Writes from what is `written` on; with `synced`, an fdatasync is linked behind the write, so
+   * that it runs only after a write that did all that was asked of it. A short write breaks the link
+   * (io_uring_enter(2), IOSQE_IO_LINK): the rest is written on with a new sync behind it.
+   */
+  #writeFrom(
+    written: number,
+    buffer: DiskBuffer,
+    offset: number,
+    length: number,
+    position: number,
+    synced: boolean,
+    done: Done,
+  ): void {
+    const at = resumeAt(written)
+    const { fd, name } = this
+    const rest = length - at
+    const write = transfer(IORING_OP_WRITE, fd, buffer, offset + at, rest, position + at)
+    const again = (from: number) =>
+      this.#writeFrom(from, buffer, offset, length, position, synced, done)
+
+    const afterWrite = (result: number) => {
+      if (isTransient(result)) return again(written)
+      if (result < 0) return done(new SystemError(result, 'write', name))
+      try {
+        again(progress(written, at + result, name))
+      } catch (stuck) {
+        done(stuck as Error)
+      }
+    }
+
+    if (!synced) {
+      write.settle = result => (result === rest ? done(undefined) : afterWrite(result))
+      this.#queue.push([write])
+      return
+    }
+    write.sqeFlags = IOSQE_IO_LINK
+    write.quietResult = rest
+    const sync = syncRequest(fd, IORING_FSYNC_DATASYNC)
+    let writeResult: number | undefined
+    write.settle = result => {
+      writeResult = result
+    }
+    // The last of a chain completes last, also when the kernel cancels it.
+    sync.settle = result => {
+      if (writeResult === undefined) return done(new SystemError(-5, 'write', name))
+      if (writeResult !== rest) return afterWrite(writeResult)
+      done(result < 0 ? new SystemError(result, 'fdatasync', name) : undefined)
+    }
+    this.#queue.push([write, sync])
+  }
+}
+
+function isTransient(result: number): boolean {
+  if (result >= 0) return false
+  const name = errnoName(result)
+  return name === 'EINTR' || name === 'EAGAIN'
+}
+
+function ignore(): void {}
+
+function transfer(
+  opcode: number,
+  fd: number,
+  buffer: DiskBuffer,
+  memoryOffset: number,
+  length: number,
+  fileOffset: number,
+): Operation {
+  return {
+    opcode,
+    sqeFlags: 0,
+    fd,
+    fileOffset,
+    length,
+    memory: buffer.memory.id,
+    memoryOffset,
+    opFlags: 0,
+    quietResult: NEVER_QUIET,
+    settle: ignore,
+  }
+}
+
+function syncRequest(fd: number, flags: number): Operation {
+  return {
+    opcode: IORING_OP_FSYNC,
+    sqeFlags: 0,
+    fd,
+    fileOffset: 0,
+    length: 0,
+    memory: NO_MEMORY,
+    memoryOffset: 0,
+    opFlags: flags,
+    quietResult: NEVER_QUIET,
+    settle: ignore,
+  }
+}
+
+function fsync(queue: RequestQueue, fd: number, done: Done): void {
+  const request = syncRequest(fd, 0)
+  request.settle = result => done(result < 0 ? new SystemError(result, 'fsync') : undefined)
+  queue.push([request])
+}

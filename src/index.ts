@@ -1,0 +1,14 @@
+/** The log: `import { Log } from 'riolog'`. The raw ring is `riolog/ring`. */
+export type { EngineName } from './disk/disk.ts'
+export {
+  CorruptionError,
+  ERROR_CODES,
+  type ErrorCode,
+  PoisonedError,
+  RiologError,
+  SystemError,
+} from './errors.ts'
+export { Log, type LogInfo, type ScanOptions } from './log/log.ts'
+export type { RecoveryReport } from './log/opening.ts'
+export type { LogOptions } from './log/options.ts'
+export type { LogRecord } from './log/reader.ts'

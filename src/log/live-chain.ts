@@ -1,0 +1,194 @@
+/**
+ * Which segments live: the walk from the manifest's newest over parents. One start, one parent each,
+ * so never a choice; a file that the walk does not meet is dead, whatever it contains.
+ */
+import { allocateBuffer } from '../disk/buffer.ts'
+import type { DiskDirectory, DiskFile } from '../disk/disk.ts'
+import { CorruptionError, isErrno, RiologError } from '../errors.ts'
+import {
+  maxGroupBytes,
+  minFileBytes,
+  sameSalt,
+  segmentName,
+  segmentOf,
+  segmentOfEnd,
+} from '../segment/format.ts'
+import { type GroupInfo, readGroupHeader } from '../segment/group.ts'
+import { decodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
+import type { Manifest } from './manifest.ts'
+
+export interface LiveSegment {
+  readonly header: SegmentHeader
+  readonly file: DiskFile
+  /** The LSN of the file's first byte. */
+  readonly base: number
+  /** The first group's header, where one verifies: it tells where the parent ends. */
+  readonly firstGroup: GroupInfo | undefined
+  /** Nothing at or behind this LSN lives in this segment. */
+  cut: number
+}
+
+/** The live segments, oldest first. */
+export class LiveChain {
+  readonly segments: LiveSegment[]
+  readonly segmentSize: number
+  readonly alignment: number
+  /** No group is longer. */
+  readonly maxGroup: number
+
+  constructor(manifest: Manifest, segments: LiveSegment[]) {
+    this.segments = segments
+    this.segmentSize = manifest.segmentSize
+    this.alignment = manifest.alignment
+    this.maxGroup = maxGroupBytes(manifest.segmentSize, manifest.alignment)
+  }
+
+  /** The live segment that would hold a record at `lsn`. */
+  holding(lsn: number): LiveSegment | undefined {
+    return this.#byNumber(segmentOf(lsn, this.segmentSize))
+  }
+
+  /** The live segment of an end. */
+  holdingEnd(end: number): LiveSegment | undefined {
+    return this.#byNumber(segmentOfEnd(end, this.segmentSize))
+  }
+
+  indexOf(segment: LiveSegment): number {
+    return this.segments.indexOf(segment)
+  }
+
+  fileEnd(segment: LiveSegment): number {
+    return segment.base + segment.header.fileBytes
+  }
+
+  close(): void {
+    for (const segment of this.segments) segment.file.close()
+  }
+
+  #byNumber(number: number): LiveSegment | undefined {
+    // Sorted by number: a binary search, since a log can have thousands of segments.
+    let low = 0
+    let high = this.segments.length - 1
+    while (low <= high) {
+      const middle = (low + high) >>> 1
+      const found = this.segments[middle].header.number
+      if (found === number) return this.segments[middle]
+      if (found < number) low = middle + 1
+      else high = middle - 1
+    }
+    return undefined
+  }
+}
+
+/**
+ * @throws CorruptionError for a live segment that is missing or not what the chain says
+ * @throws ERR_RIOLOG_FOREIGN, ERR_RIOLOG_FUTURE_VERSION
+ * @throws SystemError: never a verdict
+ */
+export async function walkLiveChain(
+  directory: DiskDirectory,
+  manifest: Manifest,
+): Promise<LiveChain> {
+  const chain = new LiveChain(manifest, [])
+  try {
+    let ref = manifest.newest
+    let cut = Number.POSITIVE_INFINITY
+    while (ref.number !== 0) {
+      const segment = await openLive(directory, manifest, ref)
+      chain.segments.unshift(segment)
+      const most = manifest.pinned ? manifest.floor : Number.POSITIVE_INFINITY
+      segment.cut = Math.min(cut, most, segment.base + segment.header.fileBytes)
+      const link = linkOf(segment, manifest)
+      if (link !== undefined && link <= manifest.trimLsn) break
+      cut = link ?? Number.POSITIVE_INFINITY
+      ref = segment.header.parent
+    }
+    return chain
+  } catch (error) {
+    chain.close()
+    throw error
+  }
+}
+
+/** Where the parent ends, which the first group tells; undefined: nothing tells, it is open-ended. */
+function linkOf(segment: LiveSegment, manifest: Manifest): number | undefined {
+  const { header, base, firstGroup } = segment
+  const firstLsn = base + manifest.alignment
+  const where = { segment: header.number, offset: manifest.alignment, lsn: firstLsn }
+  if (firstGroup === undefined) {
+    // Prepared ahead and unused, which a segment with something durable in it cannot be.
+    if (firstLsn >= manifest.floor) return undefined
+    throw new CorruptionError('the first group of a live segment does not verify', where)
+  }
+  const link = firstGroup.previousEnd
+  const parent = link === 0 ? 0 : segmentOfEnd(link, manifest.segmentSize)
+  if (parent !== header.parent.number) {
+    throw new CorruptionError(`the first group links to LSN ${link}, not into the parent`, where)
+  }
+  return link
+}
+
+async function openLive(
+  directory: DiskDirectory,
+  manifest: Manifest,
+  ref: SegmentRef,
+): Promise<LiveSegment> {
+  const name = segmentName(ref.number)
+  const base = ref.number * manifest.segmentSize
+  const corrupt = (what: string) =>
+    new CorruptionError(`${name} ${what}`, { segment: ref.number, offset: 0, lsn: base })
+  let file: DiskFile
+  try {
+    file = await directory.open(name, 'read', 0)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) throw corrupt('is live and missing')
+    throw error
+  }
+  try {
+    await file.forgetCache()
+    const header = await readHeader(file, manifest, ref, corrupt)
+    return { file, base, cut: 0, ...header }
+  } catch (error) {
+    file.close()
+    throw error
+  }
+}
+
+async function readHeader(
+  file: DiskFile,
+  manifest: Manifest,
+  ref: SegmentRef,
+  corrupt: (what: string) => CorruptionError,
+): Promise<{ header: SegmentHeader; firstGroup: GroupInfo | undefined }> {
+  const { alignment, segmentSize } = manifest
+  const buffer = allocateBuffer(2 * alignment)
+  const length = await file.read(buffer, 0, 2 * alignment, 0)
+  const bytes = buffer.bytes.subarray(0, length)
+  const found = decodeSegmentHeader(bytes.subarray(0, Math.min(alignment, length)))
+  if (found.kind === 'future') throw futureVersion(file.name, found.version)
+  if (found.kind === 'bad') throw corrupt('has a bad header')
+  const { header } = found
+  if (header.uuid !== manifest.uuid) {
+    throw new RiologError('ERR_RIOLOG_FOREIGN', `${file.name} belongs to log ${header.uuid}`)
+  }
+  if (header.number !== ref.number || !sameSalt(header.salt, ref.salt)) {
+    throw corrupt('is not the segment that the chain names')
+  }
+  if (header.alignment !== alignment || header.segmentSize !== segmentSize) {
+    throw corrupt('has other dimensions than its log')
+  }
+  const { fileBytes } = header
+  const fits = fileBytes >= minFileBytes(segmentSize, alignment) && fileBytes <= segmentSize
+  if (!fits || fileBytes % alignment !== 0) throw corrupt(`claims a length of ${fileBytes}`)
+  if (file.size() < fileBytes) throw corrupt(`is shorter than the ${fileBytes} bytes it was made of`)
+  const place = { salt: header.salt, lsn: ref.number * segmentSize + alignment }
+  const most = maxGroupBytes(segmentSize, alignment)
+  return { header, firstGroup: readGroupHeader(bytes, alignment, place, most) }
+}
+
+export function futureVersion(name: string, version: number): RiologError {
+  return new RiologError(
+    'ERR_RIOLOG_FUTURE_VERSION',
+    `${name} is of format version ${version}, which this riolog does not know; nothing was written`,
+  )
+}

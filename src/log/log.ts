@@ -1,0 +1,282 @@
+import { chooseDisk } from '../disk/choose.ts'
+import type { Disk, EngineName } from '../disk/disk.ts'
+import { invalidArgument, RiologError } from '../errors.ts'
+import { checkFormat, maxRecordBytes, segmentName } from '../segment/format.ts'
+import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
+import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
+import { type LogRecord, Reader } from './reader.ts'
+import { SegmentMaker } from './segment-maker.ts'
+import { Writer } from './writer.ts'
+
+export interface ScanOptions {
+  /** Where to begin: the first record at or after this LSN; the oldest without. */
+  readonly from?: number
+}
+
+/** What a log is made of: `log.info()`. */
+export interface LogInfo {
+  readonly path: string
+  readonly engine: EngineName
+  readonly uuid: string
+  readonly epoch: number
+  readonly segmentSize: number
+  readonly alignment: number
+  readonly maxRecordBytes: number
+  readonly durableLsn: number
+  readonly trimLsn: number
+  /** Live segments, oldest first. */
+  readonly segments: readonly {
+    readonly number: number
+    readonly fileBytes: number
+    readonly firstLsn: number
+  }[]
+  readonly recovery: RecoveryReport
+}
+
+/**
+ * An append-only log of records in a directory. An acknowledged record is on the device: it survives
+ * kill -9 and the loss of power, and is verified each time it is read.
+ */
+export class Log {
+  readonly #disk: Disk
+  readonly #options: CheckedOptions
+  readonly #opened: Opened
+  readonly #reader: Reader
+  readonly #writer: Writer | undefined
+  #sweeping: Promise<void> = Promise.resolve()
+  #closing: Promise<void> | undefined
+
+  private constructor(disk: Disk, options: CheckedOptions, opened: Opened) {
+    this.#disk = disk
+    this.#options = options
+    this.#opened = opened
+    const { directory, manifest, manifestFile, chain, highestNumber } = opened
+    this.#reader = new Reader(
+      chain,
+      () => manifest.trimLsn,
+      () => this.durableLsn,
+    )
+    this.#writer =
+      manifestFile &&
+      new Writer({
+        directory,
+        manifest: manifestFile,
+        chain,
+        maker: new SegmentMaker(directory, highestNumber + 1, options.mode),
+        end: opened.end,
+        maxBufferedBytes: options.maxBufferedBytes,
+        onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
+        onForked: () => {
+          this.#sweeping = this.#sweep()
+        },
+      })
+  }
+
+  /**
+   * Opens the log in a directory, making both if they are not there. After a crash this recovers: it
+   * finds where the log ends, which takes reading from the last known floor to the end.
+   * @throws ERR_RIOLOG_INVALID_OPTION, ERR_RIOLOG_NO_LOG, ERR_RIOLOG_NOT_A_DIRECTORY,
+   *   ERR_RIOLOG_LOCKED, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_FOREIGN, ERR_RIOLOG_FUTURE_VERSION,
+   *   ERR_RIOLOG_ALIGNMENT, ERR_RIOLOG_NO_IO_URING (engine 'uring'), ERR_RIOLOG_NO_ADDON,
+   *   SystemError. Nothing has been written to a segment then.
+   */
+  static async open(path: string, options?: LogOptions): Promise<Log> {
+    const checked = checkOptions(options)
+    if (typeof path !== 'string' || path === '') throw invalidArgument('path must name a directory')
+    checkFormat()
+    return Log.openOn(chooseDisk(checked.engine), path, checked)
+  }
+
+  /** @internal The same on a given disk, which the log closes. */
+  static async openOn(disk: Disk, path: string, options: CheckedOptions): Promise<Log> {
+    let log: Log
+    try {
+      const opened = options.readOnly
+        ? await openForReading(disk, path)
+        : await openForWriting(disk, path, options)
+      log = new Log(disk, options, opened)
+    } catch (error) {
+      await disk.close()
+      throw error
+    }
+    options.logger?.info({ path, ...log.recovery }, 'riolog: opened')
+    await log.#writer?.prepareFirst()
+    return log
+  }
+
+  /** Everything before this LSN is durable. */
+  get durableLsn(): number {
+    return this.#writer?.durableLsn ?? this.#opened.end
+  }
+
+  /** What opening found. */
+  get recovery(): RecoveryReport {
+    return this.#opened.report
+  }
+
+  /** The longest record that the log takes, in bytes. */
+  get maxRecordBytes(): number {
+    return this.info().maxRecordBytes
+  }
+
+  /**
+   * Appends a record and returns its LSN at once; it is not yet durable. The bytes are copied: they
+   * may be changed when append returns.
+   *
+   * The first append of an opening holds up the thread for some syncs, while it starts a segment.
+   * @throws ERR_RIOLOG_BACKPRESSURE when memory is full of records on their way: nothing was taken,
+   *   await {@link drain} and append again
+   * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_NO_SPACE (nothing taken, the log stays usable),
+   *   ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_INVALID_ARGUMENT
+   */
+  append(record: Uint8Array): number {
+    return this.#checkedWriter(record).append(record)
+  }
+
+  /**
+   * Appends a record and resolves to its LSN once it is durable. Concurrent callers share one sync.
+   * Waits where {@link append} would throw ERR_RIOLOG_BACKPRESSURE; otherwise rejects like it.
+   */
+  appendDurable(record: Uint8Array): Promise<number> {
+    // Not an async function: a second promise would cost as much as the record itself.
+    try {
+      return this.#checkedWriter(record).appendDurable(record)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Resolves to the durable LSN once everything appended so far is durable.
+   * @throws ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
+   */
+  async flush(): Promise<number> {
+    return this.#openWriter().flush()
+  }
+
+  /**
+   * Resolves when append has room for a record of any length.
+   * @throws ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
+   */
+  async drain(): Promise<void> {
+    return this.#openWriter().drain()
+  }
+
+  /**
+   * The record at an LSN, verified; also one that is not yet durable.
+   * @throws ERR_RIOLOG_NOT_FOUND, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT,
+   *   ERR_RIOLOG_POISONED (the record's fate is undecided), ERR_RIOLOG_CLOSED, SystemError
+   */
+  async read(lsn: number): Promise<Buffer> {
+    this.#refuseIfClosed()
+    checkLsn(lsn)
+    const writer = this.#writer
+    if (writer !== undefined && lsn >= writer.durableLsn) {
+      if (writer.poison !== undefined && lsn < writer.end) throw writer.poison
+      const pending = writer.readPending(lsn)
+      if (pending !== undefined) return pending as Buffer
+    }
+    return this.#reader.read(lsn)
+  }
+
+  /**
+   * The durable records, oldest first, up to what is durable when the scan begins.
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
+   */
+  async *scan(options: ScanOptions = {}): AsyncGenerator<LogRecord> {
+    this.#refuseIfClosed()
+    const from = options.from ?? 0
+    checkLsn(from)
+    for await (const record of this.#reader.scan(from, this.durableLsn)) {
+      yield record
+      this.#refuseIfClosed()
+    }
+  }
+
+  info(): LogInfo {
+    const { manifest, chain, directory, report } = this.#opened
+    const { uuid, segmentSize, alignment, trimLsn } = manifest
+    return {
+      path: directory.path,
+      engine: this.#disk.engine,
+      uuid,
+      epoch: manifest.epoch,
+      segmentSize,
+      alignment,
+      maxRecordBytes: maxRecordBytes(segmentSize, alignment),
+      durableLsn: this.durableLsn,
+      trimLsn,
+      segments: chain.segments.map(({ header, base }) => ({
+        number: header.number,
+        fileBytes: header.fileBytes,
+        firstLsn: base + alignment,
+      })),
+      recovery: report,
+    }
+  }
+
+  /**
+   * Makes everything appended durable, stamps the end and lets go of the lock. Closing twice is
+   * closing once.
+   * @throws ERR_RIOLOG_POISONED when records could not be made durable; the log is closed all the same
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(): Promise<void> {
+    const { manifestFile, chain, directory } = this.#opened
+    const writer = this.#writer
+    try {
+      if (writer === undefined || manifestFile === undefined) return
+      await writer.stop()
+      await this.#sweeping
+      if (writer.poison !== undefined) throw writer.poison
+      if (writer.hasForked) await manifestFile.update({ floor: writer.durableLsn, pinned: true })
+    } finally {
+      chain.close()
+      manifestFile?.file.close()
+      directory.close()
+      await this.#disk.close()
+    }
+  }
+
+  /** Files that no manifest copy reaches any more, left by earlier openings. */
+  async #sweep(): Promise<void> {
+    const { directory, deadNumbers } = this.#opened
+    for (const number of deadNumbers) {
+      try {
+        await directory.unlink(segmentName(number))
+      } catch (error) {
+        this.#options.logger?.warn({ err: error }, 'riolog: a dead segment stays')
+      }
+    }
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closing) throw new RiologError('ERR_RIOLOG_CLOSED', 'the log is closed')
+  }
+
+  #openWriter(): Writer {
+    this.#refuseIfClosed()
+    if (this.#writer !== undefined) return this.#writer
+    throw new RiologError('ERR_RIOLOG_READ_ONLY', 'the log was opened with readOnly')
+  }
+
+  #checkedWriter(record: Uint8Array): Writer {
+    const writer = this.#openWriter()
+    if (!(record instanceof Uint8Array)) throw invalidArgument('a record must be a Uint8Array')
+    return writer
+  }
+}
+
+function checkLsn(lsn: number): void {
+  if (!Number.isSafeInteger(lsn) || lsn < 0) {
+    throw invalidArgument(`an LSN is a safe integer of 0 or more, got ${lsn}`)
+  }
+}

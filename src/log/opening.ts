@@ -1,0 +1,313 @@
+/** What happens before a log is handed out: create or lock, judge, sync, stamp. */
+import { randomBytes } from 'node:crypto'
+import type { Disk, DiskDirectory, DiskFile } from '../disk/disk.ts'
+import { CorruptionError, isErrno, RiologError } from '../errors.ts'
+import { MAX_ALIGNMENT, MIN_ALIGNMENT, parseSegmentName, segmentOfEnd } from '../segment/format.ts'
+import { futureVersion, type LiveChain, walkLiveChain } from './live-chain.ts'
+import { MANIFEST_NAME, type Manifest, type ManifestVerdict, NO_SEGMENT } from './manifest.ts'
+import { lockManifest, ManifestFile, readManifest } from './manifest-file.ts'
+import { type CheckedOptions, DEFAULT_SEGMENT_SIZE } from './options.ts'
+import { gatherFacts, judge, type Verdict } from './recovery.ts'
+
+/** What the verdict was, and from what: `log.recovery`. */
+export interface RecoveryReport {
+  readonly verdict: Verdict['kind'] | 'created'
+  /** The end of the log as found. */
+  readonly end: number
+  /** The highest LSN that something on the disk proves to have been durable. */
+  readonly provenLsn: number
+  readonly segments: number
+  /** Where the torn tail begins; undefined when there is none. */
+  readonly tornAt: { readonly segment: number; readonly offset: number } | undefined
+  /** The manifest's copies were this many updates apart: one was lost. Undefined when they were not. */
+  readonly manifestUpdatesApart: number | undefined
+}
+
+export interface Opened {
+  readonly directory: DiskDirectory
+  readonly manifest: Manifest
+  readonly manifestFile: ManifestFile | undefined
+  readonly chain: LiveChain
+  readonly end: number
+  readonly report: RecoveryReport
+  /** Canonical segment files that the live chain does not meet. */
+  readonly deadNumbers: readonly number[]
+  /** The highest number of any canonical file or of the manifest. */
+  readonly highestNumber: number
+}
+
+/** @throws what `Log.open` documents */
+export async function openForWriting(
+  disk: Disk,
+  path: string,
+  options: CheckedOptions,
+): Promise<Opened> {
+  const create = options.create ? { mode: options.directoryMode } : undefined
+  const directory = await openDirectory(disk, path, create)
+  let file: DiskFile | undefined
+  let chain: LiveChain | undefined
+  try {
+    file = await openManifest(directory, options)
+    const found = await readManifest(file)
+    const numbers = await segmentNumbers(directory)
+    const created = found.kind === 'none' && (await mayCreate(directory, options, numbers))
+    const manifestFile = created
+      ? await createLog(directory, file, options)
+      : new ManifestFile(file, ...goodManifest(found))
+    const manifest = manifestFile.current
+    if (!created) checkAgainst(manifest, file, options)
+
+    chain = await walkLiveChain(directory, manifest)
+    const facts = await gatherFacts(manifest, chain)
+    const verdict = judge(facts)
+    if (verdict.kind === 'corruption') throw verdict.error
+    await makeSure(directory, file, chain, manifest.floor)
+    await manifestFile.update({ epoch: manifest.epoch + 1, floor: verdict.end, pinned: true })
+
+    const report: RecoveryReport = {
+      verdict: created ? 'created' : verdict.kind,
+      end: verdict.end,
+      provenLsn: facts.evidence,
+      segments: chain.segments.length,
+      tornAt: verdict.kind === 'torn tail' ? facts.bad : undefined,
+      manifestUpdatesApart: found.kind === 'good' ? found.updatesApart : undefined,
+    }
+    const deadNumbers = numbers.filter(number => !liveNumbers(chain!).has(number))
+    const highestNumber = Math.max(0, manifest.newest.number, ...numbers)
+    const { end } = verdict
+    return {
+      directory,
+      manifest: manifestFile.current,
+      manifestFile,
+      chain,
+      end,
+      report,
+      deadNumbers,
+      highestNumber,
+    }
+  } catch (error) {
+    chain?.close()
+    file?.close()
+    directory.close()
+    throw error
+  }
+}
+
+const READ_ONLY_TRIES = 16
+
+/**
+ * Opens without a lock and without a write, and shows only what is proven to have been durable. A
+ * writer beside it may be moving on: what looks damaged is looked at again, and the manifest too.
+ */
+export async function openForReading(disk: Disk, path: string): Promise<Opened> {
+  const directory = await openDirectory(disk, path, undefined)
+  let file: DiskFile | undefined
+  try {
+    file = await openManifestForReading(directory)
+    for (let tries = 1; ; tries++) {
+      const seen = await readManifest(file)
+      try {
+        return await lookAround(directory, file, seen)
+      } catch (error) {
+        const moved = !sameManifest(seen, await readManifest(file))
+        const unfinished = isDamage(error) && (moved || tries === 1)
+        if (!unfinished || tries === READ_ONLY_TRIES) throw error
+      }
+    }
+  } catch (error) {
+    file?.close()
+    directory.close()
+    throw error
+  }
+}
+
+async function lookAround(
+  directory: DiskDirectory,
+  file: DiskFile,
+  seen: ManifestVerdict,
+): Promise<Opened> {
+  const numbers = await segmentNumbers(directory)
+  if (seen.kind === 'none' && numbers.length === 0) throw noLog(directory.path)
+  const [manifest] = goodManifest(seen)
+  const chain = await walkLiveChain(directory, manifest)
+  try {
+    const facts = await gatherFacts(manifest, chain)
+    const verdict = judge(facts)
+    if (verdict.kind === 'corruption') throw verdict.error
+    const end = Math.min(facts.evidence, verdict.end)
+    const report: RecoveryReport = {
+      verdict: verdict.kind,
+      end: verdict.end,
+      provenLsn: facts.evidence,
+      segments: chain.segments.length,
+      tornAt: verdict.kind === 'torn tail' ? facts.bad : undefined,
+      manifestUpdatesApart: undefined,
+    }
+    file.close()
+    const deadNumbers = numbers.filter(number => !liveNumbers(chain).has(number))
+    const highestNumber = Math.max(0, manifest.newest.number, ...numbers)
+    const manifestFile = undefined
+    return { directory, manifest, manifestFile, chain, end, report, deadNumbers, highestNumber }
+  } catch (error) {
+    chain.close()
+    throw error
+  }
+}
+
+function sameManifest(a: ManifestVerdict, b: ManifestVerdict): boolean {
+  if (a.kind !== 'good' || b.kind !== 'good') return a.kind === b.kind
+  return a.manifest.update === b.manifest.update
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof CorruptionError
+}
+
+async function openDirectory(
+  disk: Disk,
+  path: string,
+  create: { mode: number } | undefined,
+): Promise<DiskDirectory> {
+  try {
+    return await disk.openDirectory(path, create)
+  } catch (cause) {
+    if (isErrno(cause, 'ENOENT')) throw noLog(path, cause)
+    if (isErrno(cause, 'ENOTDIR', 'EEXIST')) {
+      throw new RiologError('ERR_RIOLOG_NOT_A_DIRECTORY', `${path} is not a directory`, { cause })
+    }
+    throw cause
+  }
+}
+
+async function openManifest(directory: DiskDirectory, options: CheckedOptions): Promise<DiskFile> {
+  try {
+    return await lockManifest(directory, options.create, options.mode, options.lockWaitMs)
+  } catch (cause) {
+    if (isErrno(cause, 'ENOENT')) throw await missingManifest(directory, cause)
+    throw cause
+  }
+}
+
+async function openManifestForReading(directory: DiskDirectory): Promise<DiskFile> {
+  try {
+    return await directory.open(MANIFEST_NAME, 'read', 0)
+  } catch (cause) {
+    if (isErrno(cause, 'ENOENT')) throw await missingManifest(directory, cause)
+    throw cause
+  }
+}
+
+async function missingManifest(directory: DiskDirectory, cause: unknown): Promise<Error> {
+  const numbers = await segmentNumbers(directory)
+  return numbers.length > 0 ? lostManifest(directory.path) : noLog(directory.path, cause)
+}
+
+/** No copy verifies. With segment files there, a log has lost its manifest; else there is no log yet. */
+async function mayCreate(
+  directory: DiskDirectory,
+  options: CheckedOptions,
+  numbers: readonly number[],
+): Promise<boolean> {
+  if (numbers.length > 0) throw lostManifest(directory.path)
+  if (!options.create) throw noLog(directory.path)
+  return true
+}
+
+async function createLog(
+  directory: DiskDirectory,
+  file: DiskFile,
+  options: CheckedOptions,
+): Promise<ManifestFile> {
+  const alignment = Math.max(MIN_ALIGNMENT, file.alignment())
+  const segmentSize = options.segmentSize ?? DEFAULT_SEGMENT_SIZE
+  if (alignment > MAX_ALIGNMENT || segmentSize < 4 * alignment) {
+    throw new RiologError(
+      'ERR_RIOLOG_ALIGNMENT',
+      `the device asks for an alignment of ${alignment} bytes; a segment of ${segmentSize} bytes ` +
+        `takes at most ${Math.min(MAX_ALIGNMENT, segmentSize / 4)}`,
+    )
+  }
+  const manifestFile = await ManifestFile.create(file, {
+    uuid: randomBytes(16).toString('hex'),
+    segmentSize,
+    alignment,
+    pinned: true,
+    epoch: 0,
+    update: 1,
+    newest: NO_SEGMENT,
+    floor: 0,
+    trimLsn: 0,
+  })
+  await file.sync()
+  await directory.sync()
+  await directory.syncParent()
+  return manifestFile
+}
+
+function goodManifest(found: ManifestVerdict): [Manifest, 0 | 1] {
+  switch (found.kind) {
+    case 'good':
+      return [found.manifest, found.copy]
+    case 'future':
+      throw futureVersion(MANIFEST_NAME, found.version)
+    case 'conflict':
+      throw manifestCorrupt('the copies of the manifest contradict each other')
+    case 'none':
+      throw manifestCorrupt('no copy of the manifest verifies')
+  }
+}
+
+function checkAgainst(manifest: Manifest, file: DiskFile, options: CheckedOptions): void {
+  if (options.segmentSize !== undefined && options.segmentSize !== manifest.segmentSize) {
+    throw new RiologError(
+      'ERR_RIOLOG_INVALID_OPTION',
+      `segmentSize: the log was created with ${manifest.segmentSize}, not ${options.segmentSize}`,
+    )
+  }
+  const needed = file.alignment()
+  if (needed > manifest.alignment) {
+    throw new RiologError(
+      'ERR_RIOLOG_ALIGNMENT',
+      `the device asks for an alignment of ${needed} bytes, the log was made for ` +
+        `${manifest.alignment}: copy its records to a new log on this device`,
+    )
+  }
+}
+
+/** What recovery relies upon may so far be only in a cache: it is synced before anything is shown. */
+async function makeSure(
+  directory: DiskDirectory,
+  manifest: DiskFile,
+  chain: LiveChain,
+  floor: number,
+): Promise<void> {
+  const from = floor === 0 ? 0 : segmentOfEnd(floor, chain.segmentSize)
+  for (const segment of chain.segments) {
+    if (segment.header.number >= from) await segment.file.sync()
+  }
+  await directory.sync()
+  await directory.syncParent()
+  await manifest.sync()
+}
+
+async function segmentNumbers(directory: DiskDirectory): Promise<number[]> {
+  const names = await directory.list()
+  // Before a manifest is read the segment size is not known: any canonical name counts.
+  return names.flatMap(name => parseSegmentName(name, 1) ?? [])
+}
+
+function liveNumbers(chain: LiveChain): Set<number> {
+  return new Set(chain.segments.map(segment => segment.header.number))
+}
+
+function manifestCorrupt(message: string): CorruptionError {
+  return new CorruptionError(message, { segment: 0, offset: 0, lsn: 0 })
+}
+
+function lostManifest(path: string): CorruptionError {
+  return manifestCorrupt(`${path} has segment files and no manifest that verifies`)
+}
+
+function noLog(path: string, cause?: unknown): RiologError {
+  return new RiologError('ERR_RIOLOG_NO_LOG', `there is no log at ${path}`, { cause })
+}

@@ -1,0 +1,63 @@
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { RiologError } from '../errors.ts'
+import {
+  DEFAULT_SEGMENT_SIZE,
+  isPowerOfTwo,
+  MAX_SEGMENT_SIZE,
+  MIB,
+  MIN_SEGMENT_SIZE,
+} from '../segment/format.ts'
+
+const mode = z.number().int().min(0).max(0o777)
+
+const isLogger = (value: unknown): value is Logger =>
+  typeof value === 'object' && value !== null && typeof (value as Logger).warn === 'function'
+
+const schema = z.strictObject({
+  /**
+   * LSN space of a segment in bytes, a power of two; 64 MiB. Counts when the log is created: later
+   * the log's own does, and another one is an error.
+   */
+  segmentSize: z
+    .number()
+    .min(MIN_SEGMENT_SIZE)
+    .max(MAX_SEGMENT_SIZE)
+    .refine(isPowerOfTwo, 'must be a power of two')
+    .optional(),
+  /** How the disk is reached; `auto` takes io_uring where it can be had. */
+  engine: z.enum(['auto', 'uring', 'threadpool']).default('auto'),
+  /** Makes the directory and the log if they are not there; true. */
+  create: z.boolean().default(true),
+  /** Reads only: takes no lock, writes nothing, shows what is proven durable. */
+  readOnly: z.boolean().default(false),
+  /** The most memory for records that are not yet durable, in bytes; 16 MiB. */
+  maxBufferedBytes: z
+    .number()
+    .int()
+    .min(2 * MIB)
+    .default(16 * MIB),
+  /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
+  lockWaitMs: z.number().min(0).default(2000),
+  /** Permissions of new files; 0600. */
+  mode: mode.default(0o600),
+  /** Permissions of new directories; 0700. */
+  directoryMode: mode.default(0o700),
+  /** A pino logger (or one with its methods); silent without. */
+  logger: z.custom<Logger>(isLogger, 'must have the methods of a pino logger').optional(),
+})
+
+export type LogOptions = z.input<typeof schema>
+export type CheckedOptions = z.output<typeof schema>
+
+/** @throws ERR_RIOLOG_INVALID_OPTION, naming each option that is wrong */
+export function checkOptions(options: unknown): CheckedOptions {
+  const checked = schema.safeParse(options ?? {})
+  if (checked.success) return checked.data
+  const message = checked.error.issues
+    .map(issue => [issue.path.join('.'), issue.message].filter(Boolean).join(': '))
+    .join('; ')
+  throw new RiologError('ERR_RIOLOG_INVALID_OPTION', message, { cause: checked.error })
+}
+
+export { DEFAULT_SEGMENT_SIZE }

@@ -1,0 +1,102 @@
+/** A group on its way to the disk: filled by append, sealed when it is submitted, kept until durable. */
+import { allocateBuffer } from '../disk/buffer.ts'
+import type { DiskBuffer } from '../disk/disk.ts'
+import {
+  alignUp,
+  GROUP_HEADER_BYTES,
+  RECORD_HEADER_BYTES,
+  recordSpan,
+} from '../segment/format.ts'
+import { BATCH_NONE, claimedLength, sealGroup } from '../segment/group.ts'
+import type { LiveSegment } from './live-chain.ts'
+
+/** Aligned memory for one group of the longest kind. The pages that nobody touches cost nothing. */
+export class Arena {
+  readonly buffer: DiskBuffer
+  readonly words: Uint32Array
+
+  constructor(bytes: number) {
+    this.buffer = allocateBuffer(bytes)
+    this.words = new Uint32Array(this.buffer.memory.buffer)
+  }
+}
+
+export interface Waiter {
+  resolve(lsn: number): void
+  reject(error: Error): void
+  /** What the promise resolves to. */
+  readonly lsn: number
+}
+
+export class PendingGroup {
+  readonly arena: Arena
+  readonly segment: LiveSegment
+  /** The group's own place. */
+  readonly lsn: number
+  /** The end of the log before it. */
+  readonly previousEnd: number
+  readonly waiters: Waiter[] = []
+  /** Bytes used, the group's header included. */
+  fill = GROUP_HEADER_BYTES
+  count = 0
+  readonly #limit: number
+
+  constructor(
+    arena: Arena,
+    segment: LiveSegment,
+    lsn: number,
+    previousEnd: number,
+    limitBytes: number,
+  ) {
+    this.arena = arena
+    this.segment = segment
+    this.lsn = lsn
+    this.previousEnd = previousEnd
+    this.#limit = limitBytes
+  }
+
+  fits(payloadBytes: number): boolean {
+    return this.fill + recordSpan(payloadBytes) <= this.#limit
+  }
+
+  /** Copies a record in and returns its LSN. The checksums are left to {@link seal}, for all at once. */
+  add(payload: Uint8Array): number {
+    const at = this.fill
+    const { buffer, words } = this.arena
+    const word = at >>> 2
+    words[word + 1] = payload.length
+    words[word + 2] = 0
+    buffer.bytes.set(payload, at + RECORD_HEADER_BYTES)
+    this.fill = at + recordSpan(payload.length)
+    this.count++
+    return this.lsn + at
+  }
+
+  end(alignment: number): number {
+    return this.lsn + alignUp(this.fill, alignment)
+  }
+
+  /** Completes the group's bytes; returns their number. D is read now, as late as can be. */
+  seal(durableLsn: number, alignment: number): number {
+    const group = {
+      salt: this.segment.header.salt,
+      lsn: this.lsn,
+      previousEnd: this.previousEnd,
+      durableLsn,
+      payloadBytes: this.fill - GROUP_HEADER_BYTES,
+      recordCount: this.count,
+      batch: BATCH_NONE,
+    }
+    return sealGroup(this.arena.buffer.bytes, group, alignment)
+  }
+
+  /** A copy of the record at an LSN within this group; undefined when none starts there. */
+  recordAt(lsn: number): Uint8Array | undefined {
+    const { bytes } = this.arena.buffer
+    let at = GROUP_HEADER_BYTES
+    while (at < this.fill && this.lsn + at < lsn) at += recordSpan(claimedLength(bytes, at))
+    if (at >= this.fill || this.lsn + at !== lsn) return undefined
+    const from = at + RECORD_HEADER_BYTES
+    return Buffer.from(bytes.subarray(from, from + claimedLength(bytes, at)))
+  }
+}

@@ -1,0 +1,216 @@
+/** Reading records: by LSN, and in order. Every byte handed out has been verified. */
+import { allocateBuffer } from '../disk/buffer.ts'
+import type { DiskBuffer } from '../disk/disk.ts'
+import { CorruptionError, RiologError } from '../errors.ts'
+import {
+  alignDown,
+  alignUp,
+  KIB,
+  RECORD_ALIGNMENT,
+  RECORD_HEADER_BYTES,
+  segmentOf,
+} from '../segment/format.ts'
+import {
+  claimedLength,
+  type GroupInfo,
+  groupEnd,
+  readGroupHeader,
+  recordsOf,
+  verifyGroup,
+  verifyRecord,
+} from '../segment/group.ts'
+import { Window } from '../segment/window.ts'
+import type { LiveChain, LiveSegment } from './live-chain.ts'
+
+export interface LogRecord {
+  readonly lsn: number
+  readonly data: Buffer
+}
+
+/** The bytes of one read that holds most records whole. */
+const READ_BYTES = 64 * KIB
+const POOLED_BUFFERS = 64
+
+export class Reader {
+  readonly #chain: LiveChain
+  readonly #trimLsn: () => number
+  readonly #durableLsn: () => number
+  readonly #pool: DiskBuffer[] = []
+
+  constructor(chain: LiveChain, trimLsn: () => number, durableLsn: () => number) {
+    this.#chain = chain
+    this.#trimLsn = trimLsn
+    this.#durableLsn = durableLsn
+  }
+
+  /**
+   * The record at a durable LSN.
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_NOT_FOUND, CorruptionError, SystemError
+   */
+  async read(lsn: number): Promise<Buffer> {
+    const segment = this.#segmentFor(lsn)
+    const { alignment, maxGroup } = this.#chain
+    const end = Math.min(segment.cut, this.#durableLsn())
+    const from = alignDown(lsn, alignment)
+    // Off the alignment of records, or in the header block: no record starts there.
+    if (lsn % RECORD_ALIGNMENT !== 0 || lsn < segment.base + alignment) throw notFound(lsn)
+    const first = Math.min(2 * alignment, end - from)
+    const found = await this.#recordIn(segment, lsn, from, first, end)
+    if (found.data !== undefined) return found.data
+    const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + found.claimed, alignment)
+    if (needed > first && needed <= Math.min(2 * maxGroup, end - from)) {
+      const whole = await this.#recordIn(segment, lsn, from, needed, end)
+      if (whole.data !== undefined) return whole.data
+    }
+    throw await this.#whyNot(segment, lsn, end)
+  }
+
+  /**
+   * The records from the first at or after `from` up to `to`, in order.
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, CorruptionError, SystemError
+   */
+  async *scan(from: number, to: number): AsyncGenerator<LogRecord> {
+    const { segments, alignment } = this.#chain
+    const window = new Window(alignment)
+    let segment = this.#firstAtOrAfter(from)
+    if (segment === undefined) return
+    let at = await this.#groupAtOrBefore(segment, Math.max(from, segment.base + alignment), window)
+    while (at < to) {
+      const end = Math.min(segment.cut, to)
+      if (at >= end) {
+        const next: LiveSegment | undefined = segments[this.#chain.indexOf(segment) + 1]
+        if (next === undefined) return
+        segment = next
+        at = next.base + alignment
+        continue
+      }
+      const { group, bytes } = await this.#loadGroup(segment, at, end, window)
+      for (const record of recordsOf(bytes, 0, group)) {
+        if (record.lsn < from) continue
+        yield { lsn: record.lsn, data: Buffer.from(bytes.subarray(record.from, record.to)) }
+      }
+      at = groupEnd(group, alignment)
+    }
+  }
+
+  async #loadGroup(
+    segment: LiveSegment,
+    lsn: number,
+    end: number,
+    window: Window,
+  ): Promise<{ group: GroupInfo; bytes: Uint8Array }> {
+    const { maxGroup, alignment } = this.#chain
+    const place = { salt: segment.header.salt, lsn }
+    const bytes = await window.load(segment.file, lsn - segment.base, maxGroup, end - segment.base)
+    const found = verifyGroup(bytes, 0, place, maxGroup)
+    if (found.kind !== 'whole' || groupEnd(found.group, alignment) > end) {
+      throw corrupt('a group below the durable LSN does not verify', segment, lsn)
+    }
+    // The records of a group can outlive the window: whoever iterates may take their time.
+    const span = groupEnd(found.group, alignment) - lsn
+    return { group: found.group, bytes: bytes.slice(0, span) }
+  }
+
+  async #recordIn(
+    segment: LiveSegment,
+    lsn: number,
+    from: number,
+    length: number,
+    end: number,
+  ): Promise<{ data?: Buffer; claimed: number }> {
+    const buffer = this.#take(length)
+    try {
+      const read = await segment.file.read(buffer, 0, length, from - segment.base)
+      const available = Math.min(read, end - from)
+      const offset = lsn - from
+      if (offset + RECORD_HEADER_BYTES > available) return { claimed: 0 }
+      const bytes = buffer.bytes.subarray(0, available)
+      const payload = verifyRecord(bytes, offset, { salt: segment.header.salt, lsn })
+      if (payload < 0) return { claimed: claimedLength(bytes, offset) }
+      const start = offset + RECORD_HEADER_BYTES
+      return { data: Buffer.from(bytes.subarray(start, start + payload)), claimed: payload }
+    } finally {
+      this.#give(buffer)
+    }
+  }
+
+  /** Nothing verifies at a durable place: is it no record's start, or is it damaged? */
+  async #whyNot(segment: LiveSegment, lsn: number, end: number): Promise<Error> {
+    const window = new Window(this.#chain.alignment)
+    try {
+      const at = await this.#groupAtOrBefore(segment, lsn, window)
+      const { group, bytes } = await this.#loadGroup(segment, at, end, window)
+      if (groupEnd(group, this.#chain.alignment) <= lsn) {
+        return corrupt('no group holds a place below the durable LSN', segment, lsn)
+      }
+      for (const record of recordsOf(bytes, 0, group)) {
+        if (record.lsn === lsn) return corrupt('a record does not verify', segment, lsn)
+      }
+      return notFound(lsn)
+    } catch (error) {
+      return error as Error
+    }
+  }
+
+  /** The place of the group that holds `lsn`: the nearest block at or before it with a good header. */
+  async #groupAtOrBefore(segment: LiveSegment, lsn: number, window: Window): Promise<number> {
+    const { alignment, maxGroup } = this.#chain
+    const { salt } = segment.header
+    const lowest = Math.max(segment.base + alignment, alignDown(lsn, alignment) - maxGroup)
+    const limit = segment.cut - segment.base
+    await window.load(segment.file, lowest - segment.base, 2 * maxGroup, limit)
+    for (let at = alignDown(lsn, alignment); at >= lowest; at -= alignment) {
+      const bytes = await window.load(segment.file, at - segment.base, alignment, limit)
+      const group = readGroupHeader(bytes, 0, { salt, lsn: at }, maxGroup)
+      if (group !== undefined) return at
+    }
+    throw corrupt('no group holds a place below the durable LSN', segment, lsn)
+  }
+
+  #segmentFor(lsn: number): LiveSegment {
+    const newest = this.#chain.segments.at(-1)
+    if (lsn < this.#trimLsn()) throw trimmed(lsn, this.#trimLsn())
+    if (newest === undefined || lsn >= this.#durableLsn()) throw notFound(lsn)
+    const segment = this.#chain.holding(lsn)
+    if (segment !== undefined && lsn < segment.cut) return segment
+    if (lsn >= newest.base || segmentOf(lsn, this.#chain.segmentSize) === 0) throw notFound(lsn)
+    throw rewound(lsn)
+  }
+
+  #firstAtOrAfter(from: number): LiveSegment | undefined {
+    if (from > 0 && from < this.#trimLsn()) throw trimmed(from, this.#trimLsn())
+    const { segments } = this.#chain
+    const holding = this.#chain.holding(from)
+    if (holding !== undefined && from <= holding.cut) return holding
+    if (holding !== undefined && holding !== segments.at(-1)) throw rewound(from)
+    return segments.find(segment => segment.base >= from)
+  }
+
+  #take(bytes: number): DiskBuffer {
+    if (bytes > READ_BYTES) return allocateBuffer(bytes)
+    return this.#pool.pop() ?? allocateBuffer(READ_BYTES)
+  }
+
+  #give(buffer: DiskBuffer): void {
+    if (buffer.bytes.length === READ_BYTES && this.#pool.length < POOLED_BUFFERS) {
+      this.#pool.push(buffer)
+    }
+  }
+}
+
+function corrupt(message: string, segment: LiveSegment, lsn: number): CorruptionError {
+  const where = { segment: segment.header.number, offset: lsn - segment.base, lsn }
+  return new CorruptionError(message, where)
+}
+
+function notFound(lsn: number): RiologError {
+  return new RiologError('ERR_RIOLOG_NOT_FOUND', `no record starts at LSN ${lsn}`)
+}
+
+function trimmed(lsn: number, oldest: number): RiologError {
+  return new RiologError('ERR_RIOLOG_TRIMMED', `LSN ${lsn} was trimmed; the oldest is ${oldest}`)
+}
+
+function rewound(lsn: number): RiologError {
+  return new RiologError('ERR_RIOLOG_REWOUND', `LSN ${lsn} is not part of the log any more`)
+}

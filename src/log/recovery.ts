@@ -1,0 +1,174 @@
+/**
+ * The verdict: where does the log end, and is what lies before it whole?
+ *
+ * First the facts are gathered from the disk, then a table decides. Damage is corruption only when
+ * something proves that the place was once durable (F > L); otherwise it is a torn tail, which a crash
+ * leaves behind and which nobody was promised. Recovery writes no byte into a segment.
+ */
+import { CorruptionError } from '../errors.ts'
+import {
+  BATCH_FIRST,
+  BATCH_LAST,
+  BATCH_MIDDLE,
+  BATCH_NONE,
+  type GroupInfo,
+  groupEnd,
+  readGroupHeader,
+  verifyGroup,
+} from '../segment/group.ts'
+import { Window } from '../segment/window.ts'
+import type { LiveChain, LiveSegment } from './live-chain.ts'
+import type { Manifest } from './manifest.ts'
+
+export interface BadGroup {
+  readonly segment: number
+  readonly offset: number
+  readonly lsn: number
+}
+
+export interface Facts {
+  /** The manifest says that the floor is also the end. */
+  readonly pinned: boolean
+  readonly floor: number
+  /** L: the end of the prefix that verifies. */
+  readonly verifiedEnd: number
+  /** F: the highest place that anything on the disk proves to have been durable. */
+  readonly evidence: number
+  /** The end before a batch that is not whole at L; L itself when there is none. */
+  readonly endBeforeBatch: number
+  /** What stopped the verification, unless it came to the end of the last segment. */
+  readonly bad: BadGroup | undefined
+}
+
+export type Verdict =
+  | { readonly kind: 'empty' | 'clean end' | 'whole' | 'torn tail'; readonly end: number }
+  | { readonly kind: 'corruption'; readonly error: CorruptionError }
+
+interface VerdictCase {
+  readonly kind: Verdict['kind']
+  readonly when: (facts: Facts) => boolean
+}
+
+/** The first row that fits decides. */
+export const VERDICT_CASES: readonly VerdictCase[] = [
+  { kind: 'empty', when: facts => facts.floor === 0 && facts.verifiedEnd === 0 && !facts.bad },
+  { kind: 'clean end', when: facts => facts.pinned },
+  { kind: 'corruption', when: facts => facts.evidence > facts.verifiedEnd },
+  { kind: 'torn tail', when: facts => facts.bad !== undefined },
+  { kind: 'whole', when: () => true },
+]
+
+export function judge(facts: Facts): Verdict {
+  const { kind } = VERDICT_CASES.find(row => row.when(facts))!
+  if (kind !== 'corruption') {
+    return { kind, end: kind === 'clean end' ? facts.floor : facts.endBeforeBatch }
+  }
+  const { verifiedEnd, evidence } = facts
+  const where = facts.bad ?? { segment: 0, offset: 0, lsn: verifiedEnd }
+  const message = `the log verifies up to LSN ${verifiedEnd}, and was durable up to LSN ${evidence}`
+  return { kind, error: new CorruptionError(message, where) }
+}
+
+/** @throws SystemError: an error of the system is never a verdict */
+export async function gatherFacts(manifest: Manifest, chain: LiveChain): Promise<Facts> {
+  const { floor, pinned } = manifest
+  if (pinned || chain.segments.length === 0) {
+    // A clean end needs no reading: whoever stamped it had everything before it durable.
+    const bad = undefined
+    return { pinned, floor, verifiedEnd: floor, evidence: floor, endBeforeBatch: floor, bad }
+  }
+  const window = new Window(chain.alignment)
+  const prefix = await verifyFrom(floor, chain, window)
+  const evidence = prefix.bad ? await findEvidence(prefix, floor, chain, window) : floor
+  const { verifiedEnd, endBeforeBatch, bad } = prefix
+  return { pinned, floor, verifiedEnd, evidence, endBeforeBatch, bad }
+}
+
+interface Prefix {
+  readonly verifiedEnd: number
+  readonly endBeforeBatch: number
+  readonly bad: BadGroup | undefined
+  /** Where in the chain the verification stopped. */
+  readonly segment: LiveSegment
+  readonly stoppedAt: number
+}
+
+async function verifyFrom(floor: number, chain: LiveChain, window: Window): Promise<Prefix> {
+  const first = chain.holdingEnd(floor)
+  if (first === undefined || floor > first.cut) {
+    const where = { segment: first?.header.number ?? 0, offset: 0, lsn: floor }
+    throw new CorruptionError('the floor lies in no live segment', where)
+  }
+  let segment: LiveSegment = first
+  let end = floor
+  let at = floor
+  let batchFrom: number | undefined
+  const result = (bad: boolean): Prefix => ({
+    verifiedEnd: end,
+    endBeforeBatch: batchFrom ?? end,
+    bad: bad ? { segment: segment.header.number, offset: at - segment.base, lsn: at } : undefined,
+    segment,
+    stoppedAt: at,
+  })
+  for (;;) {
+    if (at === segment.cut) {
+      const next: LiveSegment | undefined = chain.segments[chain.indexOf(segment) + 1]
+      if (next === undefined) return result(false)
+      segment = next
+      at = next.base + chain.alignment
+    }
+    const group = await wholeGroup(segment, at, chain, window)
+    const follows = group !== undefined && group.previousEnd === end
+    if (!follows || !continuesBatch(batchFrom !== undefined, group.batch)) return result(true)
+    if (group.batch === BATCH_FIRST) batchFrom = end
+    if (group.batch === BATCH_LAST) batchFrom = undefined
+    end = groupEnd(group, chain.alignment)
+    at = end
+  }
+}
+
+function continuesBatch(inside: boolean, part: number): boolean {
+  return inside
+    ? part === BATCH_MIDDLE || part === BATCH_LAST
+    : part === BATCH_NONE || part === BATCH_FIRST
+}
+
+/** The group at an LSN, if it verifies as a whole and ends within its segment's cut. */
+export async function wholeGroup(
+  segment: LiveSegment,
+  lsn: number,
+  chain: LiveChain,
+  window: Window,
+): Promise<GroupInfo | undefined> {
+  const limit = segment.cut - segment.base
+  const bytes = await window.load(segment.file, lsn - segment.base, chain.maxGroup, limit)
+  const place = { salt: segment.header.salt, lsn }
+  const found = verifyGroup(bytes, 0, place, chain.maxGroup)
+  if (found.kind !== 'whole') return undefined
+  return groupEnd(found.group, chain.alignment) <= segment.cut ? found.group : undefined
+}
+
+/**
+ * The highest durable LSN that any header names from where the verification stopped to the end of the
+ * chain. Every aligned block is looked at: evidence is never skipped to read less.
+ */
+async function findEvidence(
+  prefix: Prefix,
+  floor: number,
+  chain: LiveChain,
+  window: Window,
+): Promise<number> {
+  const { alignment, maxGroup } = chain
+  let evidence = floor
+  for (const segment of chain.segments.slice(chain.indexOf(prefix.segment))) {
+    const from = segment === prefix.segment ? prefix.stoppedAt : segment.base + alignment
+    const { salt } = segment.header
+    const limit = segment.cut - segment.base
+    for (let lsn = from; lsn < segment.cut; lsn += alignment) {
+      const bytes = await window.load(segment.file, lsn - segment.base, alignment, limit)
+      const group = readGroupHeader(bytes, 0, { salt, lsn }, maxGroup)
+      if (group !== undefined) evidence = Math.max(evidence, group.durableLsn)
+    }
+  }
+  return evidence
+}

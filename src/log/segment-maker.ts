@@ -1,0 +1,108 @@
+/** Makes segment files ahead of their use: full of zeros, with their header, and synced. */
+import { randomBytes } from 'node:crypto'
+import { allocateBuffer } from '../disk/buffer.ts'
+import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
+import { RiologError } from '../errors.ts'
+import { KIB, MIB, maxSegmentNumber, minFileBytes, type Salt, segmentName } from '../segment/format.ts'
+import { encodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
+import type { Manifest } from './manifest.ts'
+
+/** Zeros are written in pieces of this size, one after the other: commits beside them go first. */
+const PIECE_BYTES = 256 * KIB
+/** An opening's first file; each one after it is up to four times as long, so small logs stay small. */
+const FIRST_FILE_BYTES = 4 * MIB
+const GROWTH = 4
+
+export interface PreparedSegment {
+  readonly header: SegmentHeader
+  readonly file: DiskFile
+}
+
+export class SegmentMaker {
+  readonly #directory: DiskDirectory
+  readonly #mode: number
+  readonly #zeros: DiskBuffer = allocateBuffer(PIECE_BYTES)
+  #nextNumber: number
+
+  /** @param nextNumber one above every number used so far, by half-made files too */
+  constructor(directory: DiskDirectory, nextNumber: number, mode: number) {
+    this.#directory = directory
+    this.#nextNumber = nextNumber
+    this.#mode = mode
+  }
+
+  /** Length of the file after one of `before` bytes; of an opening's first, when that is 0. */
+  static fileBytes(manifest: Manifest, before: number): number {
+    const least = minFileBytes(manifest.segmentSize, manifest.alignment)
+    const wanted = before === 0 ? FIRST_FILE_BYTES : before * GROWTH
+    return Math.min(manifest.segmentSize, Math.max(least, wanted))
+  }
+
+  /**
+   * Takes a number (used once, whatever comes of it) and makes its file durable. No manifest names it
+   * yet, so if the disk is full it is taken away again and nothing is lost.
+   * @param pace awaited before each piece: commits beside the preparation go first
+   * @throws ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_LSN_EXHAUSTED, SystemError
+   */
+  async prepare(
+    manifest: Manifest,
+    parent: SegmentRef,
+    fileBytes: number,
+    pace: () => Promise<void>,
+  ): Promise<PreparedSegment> {
+    const number = this.#nextNumber
+    if (number > maxSegmentNumber(manifest.segmentSize)) {
+      const message = 'the log has used up its LSNs: copy its records to a new one'
+      throw new RiologError('ERR_RIOLOG_LSN_EXHAUSTED', message)
+    }
+    this.#nextNumber++
+    const header: SegmentHeader = {
+      uuid: manifest.uuid,
+      number,
+      epoch: manifest.epoch,
+      salt: randomSalt(),
+      parent,
+      fileBytes,
+      segmentSize: manifest.segmentSize,
+      alignment: manifest.alignment,
+      metadata: new Uint8Array(),
+    }
+    const file = await this.#directory.open(segmentName(number), 'createNew', this.#mode)
+    try {
+      // A descriptor that writes a segment holds its lock, so that nobody recycles the file while a
+      // write of a killed process may still land in it.
+      file.tryLock()
+      await this.#fill(file, header, pace)
+      await file.sync()
+      await this.#directory.sync()
+      return { header, file }
+    } catch (error) {
+      file.close()
+      await this.#directory.unlink(segmentName(number)).catch(() => {})
+      throw error
+    }
+  }
+
+  /** Takes away a prepared file that no manifest names. */
+  async discard(prepared: PreparedSegment): Promise<void> {
+    prepared.file.close()
+    await this.#directory.unlink(prepared.file.name)
+  }
+
+  async #fill(file: DiskFile, header: SegmentHeader, pace: () => Promise<void>): Promise<void> {
+    for (let at = header.alignment; at < header.fileBytes; at += PIECE_BYTES) {
+      await pace()
+      await file.write(this.#zeros, 0, Math.min(PIECE_BYTES, header.fileBytes - at), at)
+    }
+    const block = allocateBuffer(header.alignment)
+    block.bytes.set(encodeSegmentHeader(header))
+    await file.write(block, 0, header.alignment, 0)
+  }
+}
+
+function randomSalt(): Salt {
+  const bytes = randomBytes(8)
+  const salt = { low: bytes.readUInt32LE(0), high: bytes.readUInt32LE(4) }
+  // Zero means "no segment".
+  return salt.low === 0 && salt.high === 0 ? randomSalt() : salt
+}

@@ -1,0 +1,136 @@
+/** Groups as JavaScript sees them; the bytes are sealed and verified by native/core/framing. */
+import { addon } from '../native.ts'
+import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan, type Salt } from './format.ts'
+
+/** Where a group stands in a batch that is longer than one group (BatchPart in framing.h). */
+export const BATCH_NONE = 0
+export const BATCH_FIRST = 1
+export const BATCH_MIDDLE = 2
+export const BATCH_LAST = 3
+
+export interface GroupInfo {
+  readonly lsn: number
+  /** The end of the log before this group: its own LSN, or in a segment's first group the link. */
+  readonly previousEnd: number
+  /** D: what was durable when the group was sealed. */
+  readonly durableLsn: number
+  readonly payloadBytes: number
+  readonly recordCount: number
+  readonly batch: number
+}
+
+export type GroupFinding =
+  | { readonly kind: 'whole' | 'torn'; readonly group: GroupInfo }
+  | { readonly kind: 'none' }
+
+/** What the bytes at a place are held against. */
+export interface Place {
+  readonly salt: Salt
+  readonly lsn: number
+}
+
+const fields = new Float64Array(6)
+
+function takeFields(): GroupInfo {
+  const [lsn, previousEnd, durableLsn, payloadBytes, recordCount, batch] = fields
+  return { lsn, previousEnd, durableLsn, payloadBytes, recordCount, batch }
+}
+
+/** The end of a group: the place behind it, up to the alignment. */
+export function groupEnd(group: GroupInfo, alignment: number): number {
+  return group.lsn + alignUp(GROUP_HEADER_BYTES + group.payloadBytes, alignment)
+}
+
+/** Header, payload checksum and every record, of the bytes from `offset` to the array's end. */
+export function verifyGroup(
+  bytes: Uint8Array,
+  offset: number,
+  { salt, lsn }: Place,
+  maxGroupBytes: number,
+): GroupFinding {
+  const status = addon().verifyGroup(
+    bytes,
+    offset,
+    salt.low,
+    salt.high,
+    lsn,
+    maxGroupBytes,
+    fields,
+  )
+  if (status === 2) return { kind: 'none' }
+  return { kind: status === 0 ? 'whole' : 'torn', group: takeFields() }
+}
+
+/** The header alone: evidence, also where what follows is torn. */
+export function readGroupHeader(
+  bytes: Uint8Array,
+  offset: number,
+  { salt, lsn }: Place,
+  maxGroupBytes: number,
+): GroupInfo | undefined {
+  const good = addon().readGroupHeader(
+    bytes,
+    offset,
+    salt.low,
+    salt.high,
+    lsn,
+    maxGroupBytes,
+    fields,
+  )
+  return good ? takeFields() : undefined
+}
+
+export interface SealedFields extends GroupInfo {
+  readonly salt: Salt
+}
+
+/**
+ * Completes a group whose records stand in `bytes` from byte 64 on, and returns its length, padding
+ * included.
+ * @throws Error when the records are not what the fields say: a bug, and nothing may be written
+ */
+export function sealGroup(bytes: Uint8Array, group: SealedFields, alignment: number): number {
+  const paddedBytes = alignUp(GROUP_HEADER_BYTES + group.payloadBytes, alignment)
+  const sealed = addon().sealGroup(
+    bytes,
+    paddedBytes,
+    group.salt.low,
+    group.salt.high,
+    group.lsn,
+    group.previousEnd,
+    group.durableLsn,
+    group.payloadBytes,
+    group.recordCount,
+    group.batch,
+  )
+  if (!sealed) throw new Error(`group at LSN ${group.lsn} does not hold what its writer counted`)
+  return paddedBytes
+}
+
+/** The payload's length when the record at `offset` verifies at its place, else -1. */
+export function verifyRecord(bytes: Uint8Array, offset: number, { salt, lsn }: Place): number {
+  return addon().verifyRecord(bytes, offset, salt.low, salt.high, lsn)
+}
+
+/** What a record's header says of its length, to be believed only once the record verifies. */
+export function claimedLength(bytes: Uint8Array, offset: number): number {
+  const at = offset + 4
+  return (
+    bytes[at] + bytes[at + 1] * 0x100 + bytes[at + 2] * 0x10000 + bytes[at + 3] * 0x1000000
+  )
+}
+
+/** Each record of a verified group whose header stands at `offset`. */
+export function* recordsOf(
+  bytes: Uint8Array,
+  offset: number,
+  group: GroupInfo,
+): Generator<{ lsn: number; from: number; to: number }> {
+  let at = GROUP_HEADER_BYTES
+  for (let i = 0; i < group.recordCount; i++) {
+    const length = claimedLength(bytes, offset + at)
+    const from = offset + at + RECORD_HEADER_BYTES
+    yield { lsn: group.lsn + at, from, to: from + length }
+    at += recordSpan(length)
+  }
+}

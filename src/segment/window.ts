@@ -1,0 +1,46 @@
+/** Large aligned reads of a file, so that walking its groups costs few system calls. */
+import { allocateBuffer } from '../disk/buffer.ts'
+import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
+import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
+
+/** Room for the longest group wherever it starts, and for some more. */
+const WINDOW_BYTES = 2 * MIB + 4 * MAX_ALIGNMENT
+
+export class Window {
+  readonly #buffer: DiskBuffer = allocateBuffer(WINDOW_BYTES)
+  readonly #alignment: number
+  #file: DiskFile | undefined
+  #from = 0
+  #length = 0
+
+  constructor(alignment: number) {
+    this.#alignment = alignment
+  }
+
+  /**
+   * The bytes of `file` from `position` on: at least `want` of them, unless the file or `limit` ends
+   * before. They are good until the next call.
+   * @throws SystemError
+   */
+  async load(file: DiskFile, position: number, want: number, limit: number): Promise<Uint8Array> {
+    const end = Math.min(position + want, limit)
+    const held = file === this.#file && position >= this.#from && end <= this.#from + this.#length
+    if (!held) await this.#read(file, position, limit)
+    const last = Math.min(this.#from + this.#length, limit)
+    return this.#buffer.bytes.subarray(position - this.#from, Math.max(last, position) - this.#from)
+  }
+
+  /** What was read before may have changed on the disk meanwhile. */
+  forget(): void {
+    this.#file = undefined
+  }
+
+  async #read(file: DiskFile, position: number, limit: number): Promise<void> {
+    const from = alignDown(position, this.#alignment)
+    const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
+    this.#file = undefined
+    this.#length = await file.read(this.#buffer, 0, length, from)
+    this.#from = from
+    this.#file = file
+  }
+}
