@@ -130,7 +130,7 @@ export class Writer {
         group.waiters.push({ resolve, reject, lsn: this.#take(group, payload) })
         return
       }
-      if (this.#prepareError !== undefined) throw this.#noRoom()
+      this.#askForSegment(payload.length)
       // The caller may reuse its bytes at once, here too.
       this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })
     })
@@ -152,7 +152,7 @@ export class Writer {
     return new Promise((resolve, reject) => {
       if (this.#poison) throw this.#poison
       if (this.#waitingAppends.length === 0 && this.#canTake(this.maxRecordBytes)) return resolve()
-      if (this.#prepareError !== undefined) throw this.#noRoom()
+      this.#askForSegment(this.maxRecordBytes)
       this.#waitingForRoom.push({ resolve, reject })
     })
   }
@@ -252,6 +252,12 @@ export class Writer {
       return false
     }
     return this.#freeArenas.length > 0 || this.#arenasLeft > 0 || this.#open?.count === 0
+  }
+
+  /** Who waits is told of a fresh failure, not of an old one: there may be space by now. */
+  #askForSegment(payloadBytes: number): void {
+    this.#prepareError = undefined
+    this.#canTake(payloadBytes)
   }
 
   #mustRotate(payloadBytes: number): boolean {
@@ -357,9 +363,8 @@ export class Writer {
   #noRoom(): Error {
     const error = this.#prepareError
     if (error !== undefined) {
-      // Told once, and tried again: there may be space by now.
-      this.#prepareError = undefined
-      this.#prepareNext()
+      // Told once, and tried again for the next append.
+      this.#askForSegment(this.maxRecordBytes)
       return error as Error
     }
     return new RiologError(
@@ -440,7 +445,9 @@ export class Writer {
   #prepareSpareInTime(): void {
     const segment = this.#segment!
     const used = this.#position - segment.base
-    if (used >= segment.header.fileBytes * PREPARE_AT) this.#prepareNext()
+    const due = used >= segment.header.fileBytes * PREPARE_AT
+    // After a failure, not at every commit again: only when somebody needs the segment.
+    if (due && this.#prepareError === undefined) this.#prepareNext()
   }
 
   #prepareNext(): void {

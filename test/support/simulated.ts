@@ -1,0 +1,17 @@
+import { type SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions, type LogOptions } from '../../src/log/options.ts'
+
+export const KIB = 1024
+
+/** A log on a simulated device, with segments small enough that rotation is common. */
+export function openSimulated(device: SimulatedDevice, options: LogOptions = {}): Promise<Log> {
+  const checked = checkOptions({ segmentSize: 64 * KIB, ...options })
+  return Log.openOn(new SimulatedDisk(device), 'simulated', checked)
+}
+
+export async function recordsOf(log: Log): Promise<{ lsn: number; data: Buffer }[]> {
+  const records = []
+  for await (const record of log.scan()) records.push(record)
+  return records
+}
