@@ -13,14 +13,7 @@ const EEXIST = -17
 const EINVAL = -22
 const ENOSPC = -28
 
-export type OperationKind =
-  | 'open'
-  | 'read'
-  | 'write'
-  | 'sync'
-  | 'unlink'
-  | 'syncDirectory'
-  | 'list'
+export type OperationKind = 'open' | 'read' | 'write' | 'sync' | 'unlink' | 'syncDirectory' | 'list'
 
 /** What is about to happen, for whoever injects faults or cuts the power. */
 export interface SimulatedOperation {

@@ -180,7 +180,8 @@ async function readHeader(
   const { fileBytes } = header
   const fits = fileBytes >= minFileBytes(segmentSize, alignment) && fileBytes <= segmentSize
   if (!fits || fileBytes % alignment !== 0) throw corrupt(`claims a length of ${fileBytes}`)
-  if (file.size() < fileBytes) throw corrupt(`is shorter than the ${fileBytes} bytes it was made of`)
+  if (file.size() < fileBytes)
+    throw corrupt(`is shorter than the ${fileBytes} bytes it was made of`)
   const place = { salt: header.salt, lsn: ref.number * segmentSize + alignment }
   const most = maxGroupBytes(segmentSize, alignment)
   return { header, firstGroup: readGroupHeader(bytes, alignment, place, most) }

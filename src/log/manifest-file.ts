@@ -80,7 +80,6 @@ function isRunning(pid: number): boolean {
   return !isDying(pid)
 }
 
-
 function isDying(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')

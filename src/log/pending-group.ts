@@ -1,12 +1,7 @@
 /** A group on its way to the disk: filled by append, sealed when it is submitted, kept until durable. */
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
-import {
-  alignUp,
-  GROUP_HEADER_BYTES,
-  RECORD_HEADER_BYTES,
-  recordSpan,
-} from '../segment/format.ts'
+import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import { BATCH_NONE, claimedLength, sealGroup } from '../segment/group.ts'
 import type { LiveSegment } from './live-chain.ts'
 

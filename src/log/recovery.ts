@@ -79,7 +79,7 @@ export async function gatherFacts(manifest: Manifest, chain: LiveChain): Promise
   }
   const window = new Window(chain.alignment)
   const prefix = await verifyFrom(floor, chain, window)
-  const evidence = prefix.bad ? await findEvidence(prefix, floor, chain, window) : floor
+  const evidence = prefix.bad ? await findEvidence(prefix, chain, window) : prefix.evidence
   const { verifiedEnd, endBeforeBatch, bad } = prefix
   return { pinned, floor, verifiedEnd, evidence, endBeforeBatch, bad }
 }
@@ -88,6 +88,8 @@ interface Prefix {
   readonly verifiedEnd: number
   readonly endBeforeBatch: number
   readonly bad: BadGroup | undefined
+  /** The highest of the floor and of D in the groups that verify. */
+  readonly evidence: number
   /** Where in the chain the verification stopped. */
   readonly segment: LiveSegment
   readonly stoppedAt: number
@@ -102,11 +104,13 @@ async function verifyFrom(floor: number, chain: LiveChain, window: Window): Prom
   let segment: LiveSegment = first
   let end = floor
   let at = floor
+  let evidence = floor
   let batchFrom: number | undefined
   const result = (bad: boolean): Prefix => ({
     verifiedEnd: end,
     endBeforeBatch: batchFrom ?? end,
     bad: bad ? { segment: segment.header.number, offset: at - segment.base, lsn: at } : undefined,
+    evidence,
     segment,
     stoppedAt: at,
   })
@@ -122,6 +126,7 @@ async function verifyFrom(floor: number, chain: LiveChain, window: Window): Prom
     if (!follows || !continuesBatch(batchFrom !== undefined, group.batch)) return result(true)
     if (group.batch === BATCH_FIRST) batchFrom = end
     if (group.batch === BATCH_LAST) batchFrom = undefined
+    evidence = Math.max(evidence, group.durableLsn)
     end = groupEnd(group, chain.alignment)
     at = end
   }
@@ -152,14 +157,9 @@ export async function wholeGroup(
  * The highest durable LSN that any header names from where the verification stopped to the end of the
  * chain. Every aligned block is looked at: evidence is never skipped to read less.
  */
-async function findEvidence(
-  prefix: Prefix,
-  floor: number,
-  chain: LiveChain,
-  window: Window,
-): Promise<number> {
+async function findEvidence(prefix: Prefix, chain: LiveChain, window: Window): Promise<number> {
   const { alignment, maxGroup } = chain
-  let evidence = floor
+  let { evidence } = prefix
   for (const segment of chain.segments.slice(chain.indexOf(prefix.segment))) {
     const from = segment === prefix.segment ? prefix.stoppedAt : segment.base + alignment
     const { salt } = segment.header

@@ -3,7 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
-import { KIB, MIB, maxSegmentNumber, minFileBytes, type Salt, segmentName } from '../segment/format.ts'
+import {
+  KIB,
+  MIB,
+  maxSegmentNumber,
+  minFileBytes,
+  type Salt,
+  segmentName,
+} from '../segment/format.ts'
 import { encodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
 import type { Manifest } from './manifest.ts'
 

@@ -9,12 +9,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { DiskDirectory } from '../disk/disk.ts'
 import { PoisonedError, RiologError, SystemError } from '../errors.ts'
-import {
-  GROUP_HEADER_BYTES,
-  maxGroupBytes,
-  maxRecordBytes,
-  recordSpan,
-} from '../segment/format.ts'
+import { GROUP_HEADER_BYTES, maxGroupBytes, maxRecordBytes, recordSpan } from '../segment/format.ts'
 import type { SegmentRef } from '../segment/header.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
 import { NO_SEGMENT } from './manifest.ts'
@@ -490,9 +485,12 @@ export class Writer {
 
   #onUnprepared(error: unknown): void {
     this.#parts.onTrouble('a segment could not be prepared', error)
-    if (!isHarmless(error)) return this.#failAll(error)
-    this.#prepareError = error
-    this.#refuseRoom(error)
+    if (isHarmless(error)) {
+      this.#prepareError = error
+      this.#refuseRoom(error)
+    } else {
+      this.#failAll(error)
+    }
   }
 
   /** Poisons: nothing is written any more, and nothing that completes later counts. */

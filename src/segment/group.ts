@@ -1,6 +1,12 @@
 /** Groups as JavaScript sees them; the bytes are sealed and verified by native/core/framing. */
 import { addon } from '../native.ts'
-import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan, type Salt } from './format.ts'
+import {
+  alignUp,
+  GROUP_HEADER_BYTES,
+  RECORD_HEADER_BYTES,
+  recordSpan,
+  type Salt,
+} from './format.ts'
 
 /** Where a group stands in a batch that is longer than one group (BatchPart in framing.h). */
 export const BATCH_NONE = 0
@@ -48,15 +54,7 @@ export function verifyGroup(
   { salt, lsn }: Place,
   maxGroupBytes: number,
 ): GroupFinding {
-  const status = addon().verifyGroup(
-    bytes,
-    offset,
-    salt.low,
-    salt.high,
-    lsn,
-    maxGroupBytes,
-    fields,
-  )
+  const status = addon().verifyGroup(bytes, offset, salt.low, salt.high, lsn, maxGroupBytes, fields)
   if (status === 2) return { kind: 'none' }
   return { kind: status === 0 ? 'whole' : 'torn', group: takeFields() }
 }
@@ -115,9 +113,7 @@ export function verifyRecord(bytes: Uint8Array, offset: number, { salt, lsn }: P
 /** What a record's header says of its length, to be believed only once the record verifies. */
 export function claimedLength(bytes: Uint8Array, offset: number): number {
   const at = offset + 4
-  return (
-    bytes[at] + bytes[at + 1] * 0x100 + bytes[at + 2] * 0x10000 + bytes[at + 3] * 0x1000000
-  )
+  return bytes[at] + bytes[at + 1] * 0x100 + bytes[at + 2] * 0x10000 + bytes[at + 3] * 0x1000000
 }
 
 /** Each record of a verified group whose header stands at `offset`. */

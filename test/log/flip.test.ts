@@ -2,9 +2,13 @@
 import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { CorruptionError, RiologError } from '../../src/errors.ts'
-import { GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../../src/segment/format.ts'
+import {
+  GROUP_HEADER_BYTES,
+  RECORD_HEADER_BYTES,
+  SEGMENT_HEADER_BYTES,
+} from '../../src/segment/format.ts'
+import { chooseSeed, Random } from '../support/random.ts'
 import { openSimulated } from '../support/simulated.ts'
-import { Random, chooseSeed } from '../support/random.ts'
 
 const A = 4096
 const FILE = '0000000000000001.seg'
@@ -43,7 +47,9 @@ t.test('every single byte of a small closed log', async t => {
     await log.flush()
     const base = 64 * 1024
     cover(lsns[0] - base - GROUP_HEADER_BYTES, GROUP_HEADER_BYTES, lsns[0] - GROUP_HEADER_BYTES)
-    group.forEach((data, i) => cover(lsns[i] - base, RECORD_HEADER_BYTES + data.length, lsns[i]))
+    for (const [i, data] of group.entries()) {
+      cover(lsns[i] - base, RECORD_HEADER_BYTES + data.length, lsns[i])
+    }
   }
   const used = log.durableLsn - 64 * 1024
   await log.close()

@@ -4,8 +4,8 @@
  * or invented. RIOLOG_SEED reproduces a run, RIOLOG_RUNS makes it longer.
  */
 import t from 'tap'
-import { RiologError } from '../../src/errors.ts'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
+import { RiologError } from '../../src/errors.ts'
 import type { Log } from '../../src/log/log.ts'
 import { Oracle, payloadOf } from '../support/oracle.ts'
 import { chooseSeed, Random } from '../support/random.ts'
@@ -89,7 +89,8 @@ async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: nu
     // What an opening has shown must not depend on what still was in a cache.
     device = device.afterPowerCut(survives)
     const again = oracle.judge(await readAll(device))
-    if (again.length > 0) return { wrong: again.map(what => `second opening: ${what}`), acknowledged }
+    if (again.length > 0)
+      return { wrong: again.map(what => `second opening: ${what}`), acknowledged }
     device = device.afterKill()
   }
   return { wrong: [], acknowledged }

@@ -6,7 +6,7 @@ import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { CorruptionError, RiologError } from '../../src/errors.ts'
 import { COPY_AT, MANIFEST_CASES, MANIFEST_NAME } from '../../src/log/manifest.ts'
-import { judge, VERDICT_CASES, type Facts } from '../../src/log/recovery.ts'
+import { type Facts, judge, VERDICT_CASES } from '../../src/log/recovery.ts'
 import { openSimulated, recordsOf } from '../support/simulated.ts'
 
 const A = 4096
@@ -363,8 +363,18 @@ t.test('the manifest table', async t => {
     ['only the first copy verifies', copy({}), bad, { kind: 'good', copy: 0 }],
     ['copies of two logs', copy({}), copy({ uuid: 'f'.repeat(32) }), { kind: 'conflict' }],
     ['the same update with other content', copy({}), copy({ epoch: 4 }), { kind: 'conflict' }],
-    ['the second copy is newer', copy({}), copy({ update: 8 }), { copy: 1, updatesApart: undefined }],
-    ['the first copy is as new or newer', copy({ update: 9 }), copy({}), { copy: 0, updatesApart: 2 }],
+    [
+      'the second copy is newer',
+      copy({}),
+      copy({ update: 8 }),
+      { copy: 1, updatesApart: undefined },
+    ],
+    [
+      'the first copy is as new or newer',
+      copy({ update: 9 }),
+      copy({}),
+      { copy: 0, updatesApart: 2 },
+    ],
   ]
   for (const [name, a, b, expected] of rows) {
     t.match(judgeManifest(a, b), expected, name)

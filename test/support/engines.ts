@@ -1,10 +1,24 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type t from 'tap'
+import type tap from 'tap'
 import { UringDisk } from '../../src/disk/uring.ts'
 
-type Test = typeof t
+/** What tests use of tap, at the top and within a subtest alike. */
+export type Test = Pick<
+  typeof tap,
+  | 'test'
+  | 'teardown'
+  | 'pass'
+  | 'fail'
+  | 'ok'
+  | 'equal'
+  | 'same'
+  | 'match'
+  | 'throws'
+  | 'rejects'
+  | 'comment'
+>
 
 export type RealEngine = 'uring' | 'threadpool'
 
@@ -28,7 +42,7 @@ export function onEachEngine(
     t.test(`${name} (${engine})`, async t => {
       const reason = engine === 'uring' ? await whyNoRing() : undefined
       if (reason !== undefined) return void t.pass('needs io_uring', { skip: reason })
-      await run(t as unknown as Test, engine)
+      await run(t, engine)
     })
   }
 }
