@@ -5,27 +5,25 @@
 import { constants, type FileHandle, open, unlink } from 'node:fs/promises'
 import type { Appender } from './closed-loop.ts'
 
+/** Of the lib that declares it we need nothing else. */
+declare const WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } }
+
 const BLOCK = 4096
 const FILE_BYTES = 64 << 20
 
 function alignedBuffer(bytes: number): Buffer {
-  // Buffers of Node are not aligned: O_DIRECT needs a slice that is.
-  const raw = new ArrayBuffer(bytes + BLOCK)
-  const address = addressOffset(raw)
-  return Buffer.from(raw, address, bytes)
+  // Node's own buffers are not aligned as O_DIRECT asks; WebAssembly memory starts on a page.
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) })
+  return Buffer.from(memory.buffer, 0, bytes)
 }
 
-/** V8 does not tell addresses; large blocks come from mmap, 16 bytes behind a page boundary or on it. */
-function addressOffset(_raw: ArrayBuffer): number {
-  return 0
-}
-
-export async function openNodeFs(path: string, direct: boolean): Promise<Appender> {
-  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600)
-  const zeros = Buffer.alloc(1 << 20)
+/** The file is written full of zeros before the clock starts, and written over from its start again. */
+export async function openNodeFs(path: string): Promise<Appender> {
+  const { O_RDWR, O_CREAT, O_TRUNC, O_DIRECT } = constants
+  const file = await open(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0o600)
+  const zeros = alignedBuffer(1 << 20)
   for (let at = 0; at < FILE_BYTES; at += zeros.length) await file.write(zeros, 0, zeros.length, at)
   await file.sync()
-  void direct
   return new NodeFs(file, path)
 }
 

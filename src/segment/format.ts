@@ -38,8 +38,7 @@ export function minFileBytes(segmentSize: number, alignment: number): number {
 
 /** The longest record, in bytes of payload. */
 export function maxRecordBytes(segmentSize: number, alignment: number): number {
-  const room = maxGroupBytes(segmentSize, alignment) - GROUP_HEADER_BYTES - RECORD_HEADER_BYTES
-  return room - (room % RECORD_ALIGNMENT)
+  return maxGroupBytes(segmentSize, alignment) - GROUP_HEADER_BYTES - RECORD_HEADER_BYTES
 }
 
 /** Bytes that a record takes up in its group. */
@@ -109,6 +108,8 @@ export function checkFormat(): void {
     native.groupHeaderBytes === GROUP_HEADER_BYTES,
     native.recordHeaderBytes === RECORD_HEADER_BYTES,
     GROUP_HEADER_BYTES <= SECTOR_BYTES,
+    GROUP_HEADER_BYTES % RECORD_ALIGNMENT === 0,
+    MIN_ALIGNMENT % RECORD_ALIGNMENT === 0,
     SEGMENT_HEADER_BYTES <= SECTOR_BYTES,
     MIN_ALIGNMENT % SECTOR_BYTES === 0,
     MAX_ALIGNMENT % MIN_ALIGNMENT === 0,

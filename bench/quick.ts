@@ -1,0 +1,101 @@
+/**
+ * `npm run bench:quick`: durable appends of 128 B by 1 and by 64 callers, of riolog on both engines,
+ * of node:fs with its own group commit, and of a C program on raw io_uring, side by side in
+ * interleaved rounds. What counts are the ratios: the machine's speed changes from round to round.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { release, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Log } from '../src/index.ts'
+import { type Appender, median, type Result, runClosedLoop, spread } from './closed-loop.ts'
+import { openNodeFs } from './peer-node-fs.ts'
+
+const RECORD_BYTES = 128
+const ROUNDS = Number(process.env.RIOLOG_ROUNDS ?? 7)
+const MILLISECONDS = Number(process.env.RIOLOG_ROUND_MS ?? 1000)
+/** Appended before the clock starts, so that the segments have grown to their full size. */
+const WARM_UP_BYTES = 24 << 20
+
+const root = mkdtempSync(join(process.env.RIOLOG_BENCH_DIR ?? tmpdir(), 'riolog-bench-'))
+
+async function openLog(engine: 'uring' | 'threadpool'): Promise<Appender> {
+  const log = await Log.open(join(root, engine), { engine })
+  for (let at = 0; at < WARM_UP_BYTES; at += 1 << 19) await log.appendDurable(Buffer.alloc(1 << 19))
+  return {
+    name: `riolog, ${engine}`,
+    append: record => log.appendDurable(record),
+    close: async () => {
+      await log.close()
+      rmSync(join(root, engine), { recursive: true })
+    },
+  }
+}
+
+function buildC(): string | undefined {
+  const program = join(root, 'commit')
+  const source = new URL('c/commit.c', import.meta.url).pathname
+  try {
+    execFileSync('cc', ['-O2', '-Wall', '-Werror', '-o', program, source], { stdio: 'pipe' })
+    return program
+  } catch (error) {
+    console.log(`no C program to compare with: ${(error as Error).message.split('\n')[0]}`)
+    return undefined
+  }
+}
+
+function runC(program: string, callers: number): Result {
+  const args = [join(root, 'c.bin'), callers, RECORD_BYTES, MILLISECONDS].map(String)
+  const [rate, p50, p99] = execFileSync(program, args, { encoding: 'utf8' }).split(' ').map(Number)
+  return { recordsPerSecond: rate, p50Us: p50, p99Us: p99 }
+}
+
+async function measure(open: () => Promise<Appender>, callers: number): Promise<Result> {
+  const appender = await open()
+  const result = await runClosedLoop(appender, callers, RECORD_BYTES, MILLISECONDS)
+  await appender.close()
+  return result
+}
+
+function report(callers: number, results: ReadonlyMap<string, Result[]>): void {
+  const yardstick = results.get(C) ?? results.get(NODE_FS)!
+  console.log(`\n${callers} x ${RECORD_BYTES} B, each awaited durable; ${ROUNDS} rounds, medians`)
+  console.log(
+    `${'way'.padEnd(26)} records/s   p50 us   p99 us   of ${results.has(C) ? C : NODE_FS}`,
+  )
+  for (const [name, runs] of results) {
+    const rate = Math.round(median(runs.map(run => run.recordsPerSecond)))
+    const ratios = runs.map((run, i) => run.recordsPerSecond / yardstick[i].recordsPerSecond)
+    const columns = [
+      name.padEnd(26),
+      String(rate).padStart(9),
+      String(median(runs.map(run => run.p50Us))).padStart(8),
+      String(median(runs.map(run => run.p99Us))).padStart(8),
+      `  ${median(ratios).toFixed(2)} (${spread(ratios)})`,
+    ]
+    console.log(columns.join(' '))
+  }
+}
+
+const C = 'C, linked chains'
+const NODE_FS = 'node:fs, group commit'
+
+console.log(`Node ${process.version}, Linux ${release()}, ${root}`)
+try {
+  const program = buildC()
+  for (const callers of [1, 64]) {
+    const results = new Map<string, Result[]>()
+    for (let round = 0; round < ROUNDS; round++) {
+      const add = (name: string, result: Result) =>
+        results.set(name, [...(results.get(name) ?? []), result])
+      if (program !== undefined) add(C, runC(program, callers))
+      for (const engine of ['uring', 'threadpool'] as const) {
+        add(`riolog, ${engine}`, await measure(() => openLog(engine), callers))
+      }
+      add(NODE_FS, await measure(() => openNodeFs(join(root, 'node-fs.bin')), callers))
+    }
+    report(callers, results)
+  }
+} finally {
+  rmSync(root, { recursive: true })
+}
