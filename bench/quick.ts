@@ -7,7 +7,8 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { release, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Log } from '../src/index.ts'
+// The compiled package, as users have it.
+import { Log } from 'riolog'
 import { type Appender, median, type Result, runClosedLoop, spread } from './closed-loop.ts'
 import { openNodeFs } from './peer-node-fs.ts'
 
