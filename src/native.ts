@@ -105,6 +105,7 @@ export interface Addon {
     mode: number,
     callback?: FileCallback,
   ): number
+  closeFile(fd: number): number
 }
 
 let loaded: Addon | undefined

@@ -62,10 +62,29 @@ int64_t runOnce(const FileCall& call) noexcept {
 
 }  // namespace
 
-int64_t runFileCall(const FileCall& call) noexcept {
+OpenFiles::~OpenFiles() {
+  for (const int fd : fds_) ::close(fd);
+}
+
+void OpenFiles::add(int fd) {
+  const std::lock_guard<std::mutex> held(mutex_);
+  fds_.insert(fd);
+}
+
+int OpenFiles::close(int fd) noexcept {
+  const std::lock_guard<std::mutex> held(mutex_);
+  if (fds_.erase(fd) == 0) return -EBADF;
+  // Never again after EINTR: on Linux the descriptor is gone then, too (close(2)).
+  return ::close(fd) == 0 ? 0 : -errno;
+}
+
+int64_t runFileCall(const FileCall& call, OpenFiles* files) {
   for (;;) {
     const int64_t result = runOnce(call);
-    if (result != -1) return result;
+    if (result != -1) {
+      if (call.kind == FileCall::kOpenAt) files->add(static_cast<int>(result));
+      return result;
+    }
     if (errno != EINTR) return -errno;
   }
 }

@@ -3,17 +3,38 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
+#include <unordered_set>
 
 namespace riolog {
 
+// The descriptors that one JavaScript thread has opened. A worker that is terminated closes nothing
+// by itself, and a descriptor left open would hold its file's lock for as long as the process
+// lives.
+class OpenFiles {
+ public:
+  OpenFiles() = default;
+  ~OpenFiles();
+  OpenFiles(const OpenFiles&) = delete;
+  OpenFiles& operator=(const OpenFiles&) = delete;
+
+  void add(int fd);
+  // Closes a descriptor of this set; 0 or a negative errno, EBADF for any other.
+  int close(int fd) noexcept;
+
+ private:
+  std::mutex mutex_;  // files are opened on threads of libuv's pool
+  std::unordered_set<int> fds_;
+};
+
 struct FileCall {
   enum Kind : uint32_t {
-    kOpenAt = 0,    // (dirFd, name, flags, mode) -> fd, always with O_CLOEXEC and O_NOFOLLOW
-    kUnlinkAt = 1,  // (dirFd, name)
-    kRenameAt = 2,  // (dirFd, name, otherName)
-    kFlock = 3,     // (fd), exclusive, without waiting
-    kDropCache = 4,  // (fd): what the page cache holds of a synced file is forgotten
-    kDioAlignment = 5,  // (fd) -> bytes, 0 where the kernel does not tell (statx(2), STATX_DIOALIGN)
+    kOpenAt = 0,        // (dirFd, name, flags, mode) -> fd, always with O_CLOEXEC and O_NOFOLLOW
+    kUnlinkAt = 1,      // (dirFd, name)
+    kRenameAt = 2,      // (dirFd, name, otherName)
+    kFlock = 3,         // (fd), exclusive, without waiting
+    kDropCache = 4,     // (fd): what the page cache holds of a synced file is forgotten
+    kDioAlignment = 5,  // (fd) -> bytes, 0 where statx(2) does not tell (STATX_DIOALIGN)
   };
   Kind kind;
   int fd;
@@ -23,6 +44,7 @@ struct FileCall {
   uint32_t mode;
 };
 
-int64_t runFileCall(const FileCall& call) noexcept;
+// A descriptor that is opened goes into `files`.
+int64_t runFileCall(const FileCall& call, OpenFiles* files);
 
 }  // namespace riolog

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "core/files.h"
 #include "core/memory.h"
 
 namespace riolog::binding {
@@ -13,6 +14,8 @@ namespace riolog::binding {
 struct AddonData {
   // Shared with each view of memory: at the end of an environment the views may go last.
   std::shared_ptr<MemoryTable> memories = std::make_shared<MemoryTable>();
+  // Shared with calls on libuv's thread pool.
+  std::shared_ptr<OpenFiles> files = std::make_shared<OpenFiles>();
 };
 
 inline AddonData& dataOf(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }

@@ -13,6 +13,7 @@ class FileCallWorker : public Napi::AsyncWorker {
  public:
   FileCallWorker(const Napi::Function& callback, FileCall call, std::string name, std::string other)
       : Napi::AsyncWorker(callback, "riolog:file"),
+        files_(dataOf(callback.Env()).files),
         call_(call),
         name_(std::move(name)),
         otherName_(std::move(other)) {}
@@ -20,7 +21,7 @@ class FileCallWorker : public Napi::AsyncWorker {
   void Execute() override {
     call_.name = name_.c_str();
     call_.otherName = otherName_.c_str();
-    result_ = runFileCall(call_);
+    result_ = runFileCall(call_, files_.get());
   }
 
   std::vector<napi_value> GetResult(Napi::Env env) override {
@@ -28,13 +29,15 @@ class FileCallWorker : public Napi::AsyncWorker {
   }
 
  private:
+  std::shared_ptr<OpenFiles> files_;
   FileCall call_;
   std::string name_;
   std::string otherName_;
   int64_t result_ = 0;
 };
 
-// (kind, fd, name, otherName, flags, mode [, callback(result)]) -> result, undefined with a callback
+// (kind, fd, name, otherName, flags, mode [, callback(result)]) -> result, undefined with a
+// callback
 Napi::Value fileCall(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   FileCall call{};
@@ -51,13 +54,20 @@ Napi::Value fileCall(const Napi::CallbackInfo& info) {
   }
   call.name = name.c_str();
   call.otherName = otherName.c_str();
-  return Napi::Number::New(env, static_cast<double>(runFileCall(call)));
+  return Napi::Number::New(env, static_cast<double>(runFileCall(call, dataOf(env).files.get())));
+}
+
+// (fd) -> 0, or a negative errno
+Napi::Value closeFile(const Napi::CallbackInfo& info) {
+  const int result = dataOf(info.Env()).files->close(info[0].As<Napi::Number>().Int32Value());
+  return Napi::Number::New(info.Env(), result);
 }
 
 }  // namespace
 
 void exportFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("fileCall", Napi::Function::New(env, fileCall));
+  exports.Set("closeFile", Napi::Function::New(env, closeFile));
 }
 
 }  // namespace riolog::binding

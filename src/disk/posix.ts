@@ -220,7 +220,8 @@ export abstract class PosixFile implements DiskFile {
   }
 
   close(): void {
-    fs.closeSync(this.fd)
+    // Opened by native code, so closed there: if a worker ends before, its descriptors go with it.
+    addon().closeFile(this.fd)
   }
 }
 

@@ -15,6 +15,7 @@ export type Test = Pick<
   | 'equal'
   | 'same'
   | 'match'
+  | 'notMatch'
   | 'throws'
   | 'rejects'
   | 'comment'

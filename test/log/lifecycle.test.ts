@@ -1,0 +1,56 @@
+/** Ways to end without closing the log. */
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import t from 'tap'
+import { Log } from '../../src/index.ts'
+import { onEachEngine, type RealEngine, type Test, temporaryDirectory } from '../support/engines.ts'
+
+const CHILD = fileURLToPath(new URL('../support/lifecycle-child.ts', import.meta.url))
+const WORKERS = 5
+/** On Node 20 a worker does not take `--import=tsx` over. */
+const LOAD_CHILD = `import('tsx/esm/api').then(({ register }) => {
+  register()
+  return import(${JSON.stringify(CHILD)})
+})`
+
+async function finds(t: Test, directory: string, engine: RealEngine): Promise<void> {
+  const log = await Log.open(directory, { engine })
+  const { value } = await log.scan().next()
+  t.equal(String(value?.data), 'acknowledged')
+  await log.appendDurable(Buffer.from('goes on'))
+  await log.close()
+}
+
+const ENDINGS: [string, string, number][] = [
+  ['idle', 'an idle open log does not hold the process open', 0],
+  ['exit', 'process.exit with a commit in flight', 0],
+  ['throw', 'an uncaught throw with a commit in flight', 1],
+]
+for (const [ending, name, status] of ENDINGS) {
+  onEachEngine(t, name, async (t, engine) => {
+    const directory = temporaryDirectory(t)
+    const args = ['--import=tsx', CHILD, directory, engine, ending]
+    const child = spawnSync(process.execPath, args, { timeout: 20_000, encoding: 'utf8' })
+    t.equal(child.signal, null, 'it ended by itself')
+    t.equal(child.status, status, child.stderr)
+    await finds(t, directory, engine)
+  })
+}
+
+onEachEngine(t, 'worker.terminate() with commits in flight', async (t, engine) => {
+  for (let i = 0; i < WORKERS; i++) {
+    const directory = temporaryDirectory(t)
+    const worker = new Worker(LOAD_CHILD, {
+      eval: true,
+      workerData: [directory, engine, 'flight'],
+    })
+    await new Promise((resolve, reject) => {
+      worker.once('message', resolve)
+      worker.once('error', reject)
+    })
+    await new Promise(resolve => setTimeout(resolve, 40 + i * 20))
+    await worker.terminate()
+    await finds(t, directory, engine)
+  }
+})
