@@ -1,5 +1,5 @@
 // CRC32C (Castagnoli), the checksum of every structure that riolog writes.
-// Polynomial 0x1EDC6F41, reflected, initial value and final xor 0xFFFFFFFF (RFC 3720, appendix B.4).
+// Polynomial 0x1EDC6F41, reflected; initial value and final xor 0xFFFFFFFF (RFC 3720, B.4).
 #pragma once
 
 #include <cstddef>

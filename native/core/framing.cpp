@@ -40,6 +40,7 @@ RecordHeader loadRecordHeader(const uint8_t* bytes) noexcept {
 
 bool readGroupHeader(const uint8_t* bytes, Place place, size_t maxGroupBytes,
                      GroupHeader* header) noexcept {
+  if (maxGroupBytes < kGroupHeaderBytes) return false;
   GroupHeader found;
   std::memcpy(&found, bytes, sizeof found);
   // The cheap comparisons come first: recovery asks this of every aligned block.
@@ -89,7 +90,7 @@ GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, siz
 
 bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept {
   const size_t end = kGroupHeaderBytes + size_t{fields.payloadLength};
-  if (end > paddedLength) return false;
+  if (end > paddedLength || fields.batch > kBatchLast) return false;
 
   uint32_t payloadCrc = 0;
   uint32_t recordCount = 0;
@@ -98,6 +99,7 @@ bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) n
     if (end - offset < kRecordHeaderBytes) return false;
     RecordHeader record = loadRecordHeader(bytes + offset);
     if (record.length > end - offset - kRecordHeaderBytes) return false;
+    if ((record.flags & ~kKnownRecordFlags) != 0) return false;
     record.crc = recordCrc(bytes + offset, record.length, {fields.salt, fields.lsn + offset});
     std::memcpy(bytes + offset, &record.crc, sizeof record.crc);
     payloadCrc = crc32c(payloadCrc, bytes + offset, kRecordHeaderBytes);

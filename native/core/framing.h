@@ -1,5 +1,6 @@
-// Groups and records: how bytes are framed, sealed and verified. docs/FORMAT.md is the specification.
-// Nothing here does I/O or allocates; every length that comes from a disk is bounded before use.
+// Groups and records: how bytes are framed, sealed and verified. docs/FORMAT.md is the
+// specification. Nothing here does I/O or allocates; every length that comes from a disk is bounded
+// before use.
 #pragma once
 
 #include <cstddef>
@@ -9,16 +10,16 @@ namespace riolog {
 
 // A group: this header, its records, zero padding up to the alignment A. Little-endian.
 struct GroupHeader {
-  uint32_t headerCrc;        // CRC32C of the 60 bytes that follow
-  uint32_t payloadCrc;       // CRC32C of all record headers of the group, one after the other
-  uint64_t salt;             // of the segment: old bytes of a recycled file carry another
-  uint64_t lsn;              // this group's own place
-  uint64_t previousEnd;      // the end of the log before this group
-  uint64_t durableLsn;       // D: what was durable when this group was sealed
-  uint32_t payloadLength;    // bytes of records, headers and record padding included
+  uint32_t headerCrc;      // CRC32C of the 60 bytes that follow
+  uint32_t payloadCrc;     // CRC32C of all record headers of the group, one after the other
+  uint64_t salt;           // of the segment: old bytes of a recycled file carry another
+  uint64_t lsn;            // this group's own place
+  uint64_t previousEnd;    // the end of the log before this group
+  uint64_t durableLsn;     // D: what was durable when this group was sealed
+  uint32_t payloadLength;  // bytes of records, headers and record padding included
   uint32_t recordCount;
-  uint32_t batch;            // BatchPart
-  uint32_t reserved[3];      // zero
+  uint32_t batch;        // BatchPart
+  uint32_t reserved[3];  // zero
 };
 
 // A record: this header, the payload, zero padding to a multiple of 8.
@@ -79,10 +80,11 @@ enum class RecordStatus : int32_t { kGood = 0, kBad = -1 };
 RecordStatus verifyRecord(const uint8_t* bytes, size_t available, Place place,
                           RecordHeader* header) noexcept;
 
-// Completes a group in place: `bytes` holds room for the header, then records whose length and flags
-// are set and whose payloads are copied. Writes the records' checksums, zeroes all padding up to
-// `paddedLength` and writes the header. False when the records do not fill `payloadLength` exactly,
-// or their number is another: a fault of the caller, upon which nothing may be written to a disk.
+// Completes a group in place: `bytes` holds room for the header, then records whose length and
+// flags are set and whose payloads are copied. Writes the records' checksums, zeroes all padding up
+// to `paddedLength` and writes the header. False when the records do not fill `payloadLength`
+// exactly, their number is another, or a flag is one that verifying refuses: a fault of the caller,
+// upon which nothing may be written to a disk.
 bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept;
 
 }  // namespace riolog

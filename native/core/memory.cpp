@@ -18,6 +18,12 @@ Memory* Memory::allocate(size_t bytes) noexcept {
   void* mapping =
       mmap(nullptr, mappingSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) return nullptr;
+#if defined(MADV_DONTFORK)
+  // A fork makes private pages copy-on-write; a direct read that is in flight would then land in
+  // the child's page and not in ours (open(2), O_DIRECT). The child of a Node process only calls
+  // exec.
+  madvise(mapping, mappingSize, MADV_DONTFORK);
+#endif
   const auto address = reinterpret_cast<uintptr_t>(mapping);
   const uintptr_t aligned = (address + kAlignment - 1) & ~uintptr_t{kAlignment - 1};
   auto* memory = new (std::nothrow) Memory(reinterpret_cast<uint8_t*>(aligned), bytes,

@@ -18,11 +18,11 @@ namespace riolog {
 namespace {
 
 // Setup flags that the headers of an older distribution lack (include/uapi/linux/io_uring.h).
-constexpr uint32_t kSetupClamp = 1U << 4;         // 5.6
-constexpr uint32_t kSetupSubmitAll = 1U << 7;     // 5.18: a bad SQE does not stop those behind it
-constexpr uint32_t kSetupCoopTaskrun = 1U << 8;   // 5.19: no interrupt for task work
+constexpr uint32_t kSetupClamp = 1U << 4;          // 5.6
+constexpr uint32_t kSetupSubmitAll = 1U << 7;      // 5.18: a bad SQE does not stop those behind it
+constexpr uint32_t kSetupCoopTaskrun = 1U << 8;    // 5.19: no interrupt for task work
 constexpr uint32_t kSetupSingleIssuer = 1U << 12;  // 6.0: only this thread submits
-constexpr uint32_t kSetupCqSize = 1U << 3;        // 5.5
+constexpr uint32_t kSetupCqSize = 1U << 3;         // 5.5
 
 constexpr uint32_t kSqCqOverflow = 1U << 1;
 
@@ -211,8 +211,8 @@ void Ring::fill(const Request& request, const MemoryTable& memories) noexcept {
     Memory* memory = memories.find(request.memory);
     memory->retain();
     slot.memory = memory;
-    sqe.addr = reinterpret_cast<uint64_t>(memory->data()) +
-               static_cast<uint64_t>(request.memoryOffset);
+    sqe.addr =
+        reinterpret_cast<uint64_t>(memory->data()) + static_cast<uint64_t>(request.memoryOffset);
     sqe.len = request.length;
     sqe.off = static_cast<uint64_t>(request.fileOffset);
     sqe.rw_flags = static_cast<decltype(sqe.rw_flags)>(request.opFlags);
@@ -244,9 +244,13 @@ StageStatus Ring::stage(const Request* requests, size_t count,
   return StageStatus::kTaken;
 }
 
+long Ring::sysEnter(int fd, uint32_t toSubmit, uint32_t minComplete, uint32_t flags) noexcept {
+  return syscall(__NR_io_uring_enter, fd, toSubmit, minComplete, flags, nullptr, 0);
+}
+
 int Ring::enter(uint32_t toSubmit, uint32_t minComplete, uint32_t flags) noexcept {
   for (;;) {
-    const auto n = syscall(__NR_io_uring_enter, fd_, toSubmit, minComplete, flags, nullptr, 0);
+    const long n = enterCall_(fd_, toSubmit, minComplete, flags);
     if (n >= 0) return static_cast<int>(n);
     if (errno != EINTR) return -errno;
   }
@@ -256,8 +260,8 @@ void Ring::recordTrace(uint32_t head, uint32_t count) {
   enterCalls_++;
   for (uint32_t i = 0; i < count; i++) {
     const io_uring_sqe& sqe = sqes_[(head + i) & sqMask_];
-    trace_.push_back({enterCalls_, sqe.off, sqe.addr, sqe.len, sqe.fsync_flags, sqe.fd, sqe.opcode,
-                      sqe.flags});
+    trace_.push_back(
+        {enterCalls_, sqe.off, sqe.addr, sqe.len, sqe.fsync_flags, sqe.fd, sqe.opcode, sqe.flags});
   }
 }
 
@@ -267,10 +271,10 @@ int Ring::flush() noexcept {
     const uint32_t head = loadSqHead();
     const uint32_t pending = localTail_ - head;
     if (pending == 0) return 0;
-    if (tracing_) recordTrace(head, pending);
     const int n = enter(pending, 0, 0);
     if (n < 0) return -n;
     if (n == 0) return EAGAIN;
+    if (tracing_) recordTrace(head, static_cast<uint32_t>(n));
     if (static_cast<uint32_t>(n) < pending && isLinked(sqes_[(head + n - 1) & sqMask_])) {
       // The kernel ran out of memory in mid-chain and has let the first part go as a chain of its
       // own (io_submit_sqes in io_uring/io_uring.c). The rest must not run on its own: an fsync
@@ -302,8 +306,8 @@ size_t Ring::reap(Completion* out, size_t capacity, bool* wake) noexcept {
   while (head != tail && count < capacity) {
     const io_uring_cqe& cqe = cqes_[head & cqMask_];
     const auto index = static_cast<uint32_t>(cqe.user_data);
-    const bool known = cqe.user_data != kInternal && index < slots_.size() &&
-                       slots_[index].busy && userData(index) == cqe.user_data;
+    const bool known = cqe.user_data != kInternal && index < slots_.size() && slots_[index].busy &&
+                       userData(index) == cqe.user_data;
     if (known) {
       Slot& slot = slots_[index];
       const int32_t result = slot.cut ? -ECANCELED : cqe.res;
@@ -343,6 +347,9 @@ bool Ring::drain(int milliseconds) noexcept {
   size_t cancelFrom = 0;
   while (inFlight_ > 0) {
     flush();
+    // From the start again and again: an operation that waits behind another of its chain cannot be
+    // cancelled before that one is done.
+    if (cancelFrom == slots_.size()) cancelFrom = 0;
     cancelFrom = cancelAll(cancelFrom);
     flush();
     while (reap(ignored, 64, &wake) > 0) {

@@ -1,7 +1,7 @@
 // An io_uring on raw system calls: setup, submission, completion, teardown (io_uring(7)).
 //
-// One ring belongs to one thread. It knows nothing of JavaScript: requests come in as plain structs,
-// completions go out as plain structs, and who is told is the caller's business.
+// One ring belongs to one thread. It knows nothing of JavaScript: requests come in as plain
+// structs, completions go out as plain structs, and who is told is the caller's business.
 #pragma once
 
 #include <linux/io_uring.h>
@@ -14,20 +14,20 @@
 
 namespace riolog {
 
-// One operation, as JavaScript writes it into memory that it shares with native code: addresses never
-// appear here. Offsets are doubles since JavaScript's numbers are; all are safe integers.
+// One operation, as JavaScript writes it into memory that it shares with native code: addresses
+// never appear here. Offsets are doubles since JavaScript's numbers are; all are safe integers.
 struct Request {
-  uint8_t opcode;        // IORING_OP_*
-  uint8_t sqeFlags;      // IOSQE_IO_LINK, IOSQE_IO_DRAIN, ...
+  uint8_t opcode;    // IORING_OP_*
+  uint8_t sqeFlags;  // IOSQE_IO_LINK, IOSQE_IO_DRAIN, ...
   uint16_t ioprio;
   int32_t fd;
-  uint32_t slot;         // names the operation until it has completed
+  uint32_t slot;  // names the operation until it has completed
   uint32_t length;
   double fileOffset;
   double memoryOffset;
-  int32_t memory;        // MemoryTable id, -1 for none
-  uint32_t opFlags;      // rw_flags, fsync_flags, ...: the field of the SQE that the opcode reads
-  int32_t quietResult;   // a completion with just this result wakes nobody; kNeverQuiet: each does
+  int32_t memory;       // MemoryTable id, -1 for none
+  uint32_t opFlags;     // rw_flags, fsync_flags, ...: the field of the SQE that the opcode reads
+  int32_t quietResult;  // a completion with just this result wakes nobody; kNeverQuiet: each does
   uint32_t reserved[5];
 };
 static_assert(sizeof(Request) == 64);
@@ -37,8 +37,8 @@ constexpr int32_t kNoMemory = -1;
 
 struct Completion {
   uint32_t slot;
-  int32_t result;   // as the CQE has it: >= 0, or a negative errno
-  uint32_t flags;   // IORING_CQE_F_*
+  int32_t result;  // as the CQE has it: >= 0, or a negative errno
+  uint32_t flags;  // IORING_CQE_F_*
   uint32_t reserved;
 };
 static_assert(sizeof(Completion) == 16);
@@ -56,10 +56,10 @@ struct RingFailure {
 
 enum class StageStatus : int32_t {
   kTaken = 0,
-  kNoRoom,         // fewer free SQEs than requests: reap and flush first
-  kBadSlot,        // out of range, or of an operation that has not completed
-  kBadOpcode,      // not one that this ring knows how to fill in, or not in the kernel's probe
-  kBadMemory,      // no such memory, or the range leaves it
+  kNoRoom,     // fewer free SQEs than requests: reap and flush first
+  kBadSlot,    // out of range, or of an operation that has not completed
+  kBadOpcode,  // not one that this ring knows how to fill in, or not in the kernel's probe
+  kBadMemory,  // no such memory, or the range leaves it
   kBadOffset,
   kBadFlags,
   kDanglingChain,  // the last request links to one that is not there
@@ -67,7 +67,8 @@ enum class StageStatus : int32_t {
 
 class Ring {
  public:
-  // Opens a ring with the best flags that this kernel knows. nullptr on failure, with `failure` set.
+  // Opens a ring with the best flags that this kernel knows. nullptr on failure, with `failure`
+  // set.
   static Ring* open(const RingConfig& config, RingFailure* failure);
 
   // Frees everything. With operations in flight the memory they use, and the ring's own mappings,
@@ -101,7 +102,7 @@ class Ring {
   // CQEs that the kernel had to drop since the CQ was full (io_uring(7)); 0 for ever, by our cap.
   uint32_t kernelOverflowCount() const noexcept;
 
-  // Keeps a copy of each SQE as it is handed to the kernel, and of the enter call that it went with.
+  // Keeps a copy of each SQE that the kernel has taken, and of the enter call that it went with.
   struct Traced {
     uint64_t enterCall;
     uint64_t offset;
@@ -125,6 +126,10 @@ class Ring {
     bool cut = false;  // its chain was cut by the kernel: it settles as ECANCELED
   };
 
+  // io_uring_enter(2), so that a test can answer as a kernel does that runs short of memory.
+  using EnterCall = long (*)(int fd, uint32_t toSubmit, uint32_t minComplete, uint32_t flags);
+  friend struct RingTestAccess;
+
   Ring() = default;
   int map(const struct io_uring_params& params) noexcept;
   int probe() noexcept;
@@ -132,11 +137,13 @@ class Ring {
   void fill(const Request& request, const MemoryTable& memories) noexcept;
   int enter(uint32_t toSubmit, uint32_t minComplete, uint32_t flags) noexcept;
   void dropRestOfChain(uint32_t head, uint32_t tail) noexcept;
+  static long sysEnter(int fd, uint32_t toSubmit, uint32_t minComplete, uint32_t flags) noexcept;
   void recordTrace(uint32_t head, uint32_t count);
   size_t cancelAll(size_t from) noexcept;
   uint32_t loadSqHead() const noexcept;
   uint64_t userData(uint32_t slot) const noexcept;
 
+  EnterCall enterCall_ = sysEnter;
   int fd_ = -1;
   uint32_t setupFlags_ = 0;
   uint32_t features_ = 0;

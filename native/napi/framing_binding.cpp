@@ -61,14 +61,14 @@ Napi::Value readGroupHeaderAt(const Napi::CallbackInfo& info) {
 Napi::Value verifyRecordAt(const Napi::CallbackInfo& info) {
   const Bytes bytes = bytesFrom(info[0], info[1]);
   RecordHeader header;
-  const RecordStatus status = verifyRecord(
-      bytes.data, bytes.available, {toUint64(info[2], info[3]), toLsn(info[4])}, &header);
-  const double length = status == RecordStatus::kGood ? header.length : -1;
+  const RecordStatus status = verifyRecord(bytes.data, bytes.available,
+                                           {toUint64(info[2], info[3]), toLsn(info[4])}, &header);
+  const double length = status == RecordStatus::kGood ? static_cast<double>(header.length) : -1.0;
   return Napi::Number::New(info.Env(), length);
 }
 
-// (bytes, paddedLength, saltLow, saltHigh, lsn, previousEnd, durableLsn, payloadLength, recordCount,
-//  batch) -> boolean
+// (bytes, paddedLength, saltLow, saltHigh, lsn, previousEnd, durableLsn, payloadLength,
+// recordCount, batch) -> boolean
 Napi::Value sealGroupIn(const Napi::CallbackInfo& info) {
   auto bytes = info[0].As<Napi::Uint8Array>();
   const size_t paddedLength = info[1].As<Napi::Number>().Uint32Value();

@@ -4,48 +4,80 @@ namespace riolog::binding {
 
 namespace {
 
-// JavaScript owns memory through a handle, which also keeps its id in the table. Each ArrayBuffer over
-// the memory is an owner of its own, so a view stays valid whatever is collected first, and can be
-// detached and made anew while the handle lives.
+// JavaScript owns memory through a handle, which also keeps its id in the table. Each ArrayBuffer
+// over the memory is an owner of its own, so a view stays valid whatever is collected first, and
+// can be detached and made anew while the handle lives.
 struct Handle {
   Memory* memory;
   int32_t id;
   std::shared_ptr<MemoryTable> table;
 };
 
-void onHandleCollected(Napi::Env env, Handle* handle) {
+void destroy(Handle* handle) {
   handle->table->remove(handle->id);
-  const auto bytes = static_cast<int64_t>(handle->memory->size());
   handle->memory->release();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
   delete handle;
 }
 
-void onViewCollected(Napi::Env, void*, Memory* memory) { memory->release(); }
+void onHandleCollected(node_api_basic_env env, void* data, void*) {
+  auto* handle = static_cast<Handle*>(data);
+  const auto bytes = static_cast<int64_t>(handle->memory->size());
+  destroy(handle);
+  Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
+}
+
+// nullptr in a worker that is being terminated, where nothing can be made any more. (After such a
+// failure Napi::External would lose the handle.)
+napi_value makeExternal(Napi::Env env, Handle* handle) {
+  napi_value external = nullptr;
+  if (napi_create_external(env, handle, onHandleCollected, nullptr, &external) == napi_ok) {
+    return external;
+  }
+  destroy(handle);
+  return nullptr;
+}
+
+void onViewCollected(node_api_basic_env, void*, void* memory) {
+  static_cast<Memory*>(memory)->release();
+}
 
 // undefined where V8 refuses memory that it did not allocate (its sandbox, as in Electron).
+// Not Napi::ArrayBuffer::New: when Node refuses a view after it has taken the finalizer, it runs
+// the finalizer too, whose data node-addon-api has freed by then.
 Napi::Value makeView(Napi::Env env, Memory* memory) {
   memory->retain();
-  Napi::ArrayBuffer buffer =
-      Napi::ArrayBuffer::New(env, memory->data(), memory->size(), onViewCollected, memory);
-  if (!env.IsExceptionPending()) return buffer;
-  env.GetAndClearPendingException();
-  memory->release();
+  napi_value buffer = nullptr;
+  const napi_status status = napi_create_external_arraybuffer(env, memory->data(), memory->size(),
+                                                              onViewCollected, memory, &buffer);
+  if (status == napi_ok) return Napi::Value(env, buffer);
+  if (env.IsExceptionPending()) env.GetAndClearPendingException();
+  // These two come before Node has taken the finalizer. After any other failure nobody can tell
+  // whether it will run, and a leak is better than an owner counted off twice.
+  if (status == napi_no_external_buffers_allowed || status == napi_pending_exception) {
+    memory->release();
+  }
   return env.Undefined();
 }
+
+// A request's length has 32 bits, and Node 20 makes no view of more than 4 GiB.
+constexpr int64_t kMaxBytes = UINT32_MAX;
 
 // (bytes) -> { id, handle, buffer }, undefined when the system has no memory.
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const int64_t bytes = info[0].As<Napi::Number>().Int64Value();
-  Memory* memory = bytes > 0 ? Memory::allocate(static_cast<size_t>(bytes)) : nullptr;
+  const bool possible = bytes > 0 && bytes <= kMaxBytes;
+  Memory* memory = possible ? Memory::allocate(static_cast<size_t>(bytes)) : nullptr;
   if (memory == nullptr) return env.Undefined();
   const auto& table = dataOf(env).memories;
   auto* handle = new Handle{memory, table->add(memory), table};
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("id", handle->id);
-  result.Set("handle", Napi::External<Handle>::New(env, handle, onHandleCollected));
+  const int32_t id = handle->id;
+  const napi_value external = makeExternal(env, handle);
+  if (external == nullptr) return env.Undefined();
   Napi::MemoryManagement::AdjustExternalMemory(env, bytes);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("id", id);
+  result.Set("handle", external);
   Napi::Value buffer = makeView(env, memory);
   if (buffer.IsUndefined()) return buffer;
   result.Set("buffer", buffer);

@@ -1,5 +1,5 @@
-// A Ring for one JavaScript thread: requests and completions pass through ArrayBuffers that both sides
-// see, and the ring's fd is polled by the thread's own event loop.
+// A Ring for one JavaScript thread: requests and completions pass through ArrayBuffers that both
+// sides see, and the ring's fd is polled by the thread's own event loop.
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
@@ -15,6 +15,21 @@ namespace {
 // How long the end of an environment waits for the kernel to finish. Afterwards memory that the
 // kernel may still write to is leaked, never freed.
 constexpr int kTeardownDrainMs = 10'000;
+
+// How often one wake-up calls JavaScript. Operations that complete at once (a read from the page
+// cache) can be followed by others for ever; timers and sockets must get their turn. The ring's fd
+// stays readable, so the loop comes back for the rest.
+constexpr int kRoundsPerWakeup = 16;
+
+class RingBinding;
+
+// What libuv and the environment know of a ring. It outlives the binding, which may be collected:
+// libuv closes a handle one turn after uv_close, and the cleanup hook can run until then.
+struct Poll {
+  uv_poll_s* handle;
+  napi_async_cleanup_hook_handle cleanup;
+  RingBinding* owner;  // nullptr once the handle is being closed
+};
 
 class RingBinding : public Napi::ObjectWrap<RingBinding> {
  public:
@@ -38,14 +53,14 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
 
   bool startPolling(Napi::Env env, int* error);
   size_t gather(bool* wake);
+  bool callBack(Napi::Env env, size_t count);
   void deliver();
   void holdLoop();
   void shutDown();
 
   std::unique_ptr<Ring> ring_;
   std::shared_ptr<MemoryTable> memories_;
-  uv_poll_s* poll_ = nullptr;
-  napi_async_cleanup_hook_handle cleanup_ = nullptr;
+  Poll* poll_ = nullptr;
   bool held_ = false;  // operations are in flight: the loop and this object are kept alive
 
   // The areas belong to JavaScript; the references keep them where they are.
@@ -56,13 +71,10 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   Completion* completions_ = nullptr;
   size_t completionCapacity_ = 0;
   size_t gathered_ = 0;  // completions that JavaScript has not been told of
+  // Weak, since the function refers to this object: JavaScript's object holds it as a property, so
+  // that a ring that was dropped can be collected with it.
   Napi::FunctionReference onCompletions_;
   std::unique_ptr<Napi::AsyncContext> asyncContext_;
-};
-
-// The handle outlives the binding: libuv frees it one turn after uv_close.
-struct ClosingPoll {
-  napi_async_cleanup_hook_handle cleanup;
 };
 
 void throwSystemError(Napi::Env env, const char* syscall, int error) {
@@ -72,8 +84,8 @@ void throwSystemError(Napi::Env env, const char* syscall, int error) {
   thrown.ThrowAsJavaScriptException();
 }
 
-// (entries, cqEntries, onCompletions(count)): the object gets `requests` and `completions`, the areas
-// that both sides share, and what the kernel made of the configuration.
+// (entries, cqEntries, onCompletions(count)): the object gets `requests` and `completions`, the
+// areas that both sides share, and what the kernel made of the configuration.
 RingBinding::RingBinding(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<RingBinding>(info), memories_(dataOf(info.Env()).memories) {
   Napi::Env env = info.Env();
@@ -94,10 +106,11 @@ RingBinding::RingBinding(const Napi::CallbackInfo& info)
   requestCapacity_ = ring_->entries();
   completions_ = static_cast<Completion*>(completions.Data());
   completionCapacity_ = ring_->cqEntries();
-  onCompletions_ = Napi::Persistent(info[2].As<Napi::Function>());
+  onCompletions_ = Napi::Weak(info[2].As<Napi::Function>());
   asyncContext_ = std::make_unique<Napi::AsyncContext>(env, "riolog:ring");
 
   auto self = info.This().As<Napi::Object>();
+  self.Set("onCompletions", info[2]);
   self.Set("requests", requests);
   self.Set("completions", completions);
   self.Set("sqEntries", ring_->entries());
@@ -119,37 +132,38 @@ bool RingBinding::startPolling(Napi::Env env, int* error) {
     *error = EINVAL;
     return false;
   }
-  auto* poll = static_cast<uv_poll_s*>(std::calloc(1, uv_handle_size(kUvPollType)));
-  if (poll == nullptr) {
+  auto* handle = static_cast<uv_poll_s*>(std::calloc(1, uv_handle_size(kUvPollType)));
+  if (handle == nullptr) {
     *error = ENOMEM;
     return false;
   }
-  if (const int status = uv_poll_init(loop, poll, ring_->fd()); status != 0) {
-    std::free(poll);
+  if (const int status = uv_poll_init(loop, handle, ring_->fd()); status != 0) {
+    std::free(handle);
     *error = -status;
     return false;
   }
-  poll_ = poll;
-  uv_handle_set_data(asHandle(poll_), this);
-  uv_poll_start(poll_, kUvReadable, onReadable);
-  uv_unref(asHandle(poll_));
-  napi_add_async_cleanup_hook(env, onEnvironmentEnd, this, &cleanup_);
+  poll_ = new Poll{handle, nullptr, this};
+  uv_handle_set_data(asHandle(handle), poll_);
+  uv_poll_start(handle, kUvReadable, onReadable);
+  uv_unref(asHandle(handle));
+  napi_add_async_cleanup_hook(env, onEnvironmentEnd, poll_, &poll_->cleanup);
   return true;
 }
 
-// Frees the poll handle and lets the environment end. `cleanup` is not null on this path.
+// Frees the poll handle and lets the environment end.
 void RingBinding::onPollClosed(uv_handle_s* handle) {
-  auto* closing = static_cast<ClosingPoll*>(uv_handle_get_data(handle));
-  napi_remove_async_cleanup_hook(closing->cleanup);
-  delete closing;
+  auto* poll = static_cast<Poll*>(uv_handle_get_data(handle));
+  napi_remove_async_cleanup_hook(poll->cleanup);
+  delete poll;
   std::free(handle);
 }
 
+// The poll is stopped before the fd is closed, as libuv demands.
 void RingBinding::shutDown() {
   if (poll_ != nullptr) {
-    uv_poll_stop(poll_);
-    uv_handle_set_data(asHandle(poll_), new ClosingPoll{cleanup_});
-    uv_close(asHandle(poll_), onPollClosed);
+    poll_->owner = nullptr;
+    uv_poll_stop(poll_->handle);
+    uv_close(asHandle(poll_->handle), onPollClosed);
     poll_ = nullptr;
   }
   ring_.reset();
@@ -160,9 +174,9 @@ void RingBinding::shutDown() {
   }
 }
 
-void RingBinding::onEnvironmentEnd(napi_async_cleanup_hook_handle handle, void* data) {
-  auto* self = static_cast<RingBinding*>(data);
-  self->cleanup_ = handle;
+void RingBinding::onEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
+  RingBinding* self = static_cast<Poll*>(data)->owner;
+  if (self == nullptr) return;  // onPollClosed is on its way
   if (self->ring_ != nullptr) self->ring_->drain(kTeardownDrainMs);
   self->shutDown();
 }
@@ -176,35 +190,42 @@ void RingBinding::holdLoop() {
   if (wanted == held_ || poll_ == nullptr) return;
   held_ = wanted;
   if (wanted) {
-    uv_ref(asHandle(poll_));
+    uv_ref(asHandle(poll_->handle));
     Ref();
   } else {
-    uv_unref(asHandle(poll_));
+    uv_unref(asHandle(poll_->handle));
     Unref();
   }
 }
 
 size_t RingBinding::gather(bool* wake) {
-  const size_t count =
-      ring_->reap(completions_ + gathered_, completionCapacity_ - gathered_, wake);
+  const size_t count = ring_->reap(completions_ + gathered_, completionCapacity_ - gathered_, wake);
   gathered_ += count;
   return count;
+}
+
+// False when JavaScript cannot be called any more, since the environment ends. An exception of the
+// callback becomes an 'uncaughtException', as that of any other callback.
+bool RingBinding::callBack(Napi::Env env, size_t count) {
+  const napi_value argument = Napi::Number::New(env, static_cast<double>(count));
+  const napi_status status = napi_make_callback(env, *asyncContext_, Value(),
+                                                onCompletions_.Value(), 1, &argument, nullptr);
+  if (status == napi_ok) return true;
+  if (!env.IsExceptionPending()) return false;
+  napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+  return true;
 }
 
 void RingBinding::deliver() {
   Napi::Env env = Env();
   Napi::HandleScope scope(env);
-  while (ring_ != nullptr) {
+  for (int round = 0; round < kRoundsPerWakeup && ring_ != nullptr; round++) {
     bool wake = false;
     gather(&wake);
     if (!wake) break;
     const size_t count = gathered_;
     gathered_ = 0;
-    onCompletions_.MakeCallback(Value(), {Napi::Number::New(env, static_cast<double>(count))},
-                                *asyncContext_);
-    if (env.IsExceptionPending()) {
-      napi_fatal_exception(env, env.GetAndClearPendingException().Value());
-    }
+    if (!callBack(env, count)) break;
   }
   // What the kernel could not take before may fit now (EBUSY, EAGAIN).
   if (ring_ != nullptr && ring_->hasUnflushed()) ring_->flush();
@@ -212,12 +233,13 @@ void RingBinding::deliver() {
 }
 
 void RingBinding::onReadable(uv_poll_s* poll, int, int) {
-  auto* self = static_cast<RingBinding*>(uv_handle_get_data(reinterpret_cast<uv_handle_s*>(poll)));
-  self->deliver();
+  RingBinding* self = static_cast<Poll*>(uv_handle_get_data(asHandle(poll)))->owner;
+  if (self != nullptr) self->deliver();
 }
 
 // (count) -> 0 when the kernel has taken all, else the errno of io_uring_enter: the requests are
-// staged, and flush() has to be called again. Throws when a request is malformed: none is taken then.
+// staged, and flush() has to be called again. Throws when a request is malformed: none is taken
+// then.
 Napi::Value RingBinding::submit(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const size_t count = info[0].As<Napi::Number>().Uint32Value();

@@ -32,19 +32,20 @@ export function lookAround(): Surroundings {
  * Why io_uring cannot be had, and what to do. The errno alone does not tell: a container's seccomp
  * profile answers EPERM or ENOSYS, just as the sysctl or an old kernel do.
  */
-export function explain(
-  errno: number,
-  around: Surroundings,
-): { reason: string; remedy: string } {
+export function explain(errno: number, around: Surroundings): { reason: string; remedy: string } {
   const name = errnoName(errno)
   if (around.platform !== 'linux') {
-    return { reason: `io_uring is a Linux interface, this is ${around.platform}`, remedy: 'use Linux' }
+    return {
+      reason: `io_uring is a Linux interface, this is ${around.platform}`,
+      remedy: 'use Linux',
+    }
   }
   const refused = name === 'EPERM' || name === 'EACCES'
   if (refused && (around.disabledSysctl === '1' || around.disabledSysctl === '2')) {
     return {
       reason: `the sysctl kernel.io_uring_disabled is ${around.disabledSysctl}`,
-      remedy: 'run `sysctl -w kernel.io_uring_disabled=0`, or join kernel.io_uring_group if it is 1',
+      remedy:
+        'run `sysctl -w kernel.io_uring_disabled=0`, or join kernel.io_uring_group if it is 1',
     }
   }
   if ((refused || name === 'ENOSYS') && around.seccompMode === 2) {

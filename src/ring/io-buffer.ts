@@ -1,6 +1,9 @@
 import { invalidArgument, RiologError } from '../errors.ts'
 import { addon, allocate, type NativeMemory } from '../native.ts'
 
+/** One read or write moves no more (MAX_RW_COUNT, read(2)), and an SQE's length has 32 bits. */
+const MAX_LENGTH = 0x7ffff000
+
 /**
  * An aligned buffer in native memory, fit for O_DIRECT. While an operation has it, JavaScript does
  * not: `bytes` throws and views taken before have length 0, so that nobody can change what the
@@ -9,7 +12,7 @@ import { addon, allocate, type NativeMemory } from '../native.ts'
 export class IoBuffer {
   /** In bytes; known while the buffer is lent too. */
   readonly length: number
-  readonly #memory: NativeMemory
+  #memory: NativeMemory
   #view: ArrayBuffer
   #lent = false
 
@@ -24,12 +27,11 @@ export class IoBuffer {
    * @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_OUT_OF_MEMORY
    */
   static alloc(length: number): IoBuffer {
-    if (!Number.isSafeInteger(length) || length <= 0) {
-      throw invalidArgument(`length must be a positive integer, got ${length}`)
+    if (!Number.isSafeInteger(length) || length <= 0 || length > MAX_LENGTH) {
+      throw invalidArgument(`length must be an integer from 1 to ${MAX_LENGTH}, got ${length}`)
     }
     return new IoBuffer(allocate(length))
   }
-
 
   get lent(): boolean {
     return this.#lent
@@ -41,14 +43,14 @@ export class IoBuffer {
    */
   get bytes(): Uint8Array {
     this.#refuseIfLent()
-    // Somebody may have transferred the view away; the memory is still here.
-    if (this.#view.byteLength === 0) this.#view = addon().viewOf(this.#memory.handle)
+    this.#leaveTransferred()
     return new Uint8Array(this.#view)
   }
 
   /** @internal Takes the buffer away from JavaScript until {@link giveBack}. Returns its id. */
   lend(): number {
     this.#refuseIfLent()
+    this.#leaveTransferred()
     this.#lent = true
     addon().detach(this.#view)
     return this.#memory.id
@@ -58,6 +60,20 @@ export class IoBuffer {
   giveBack(): void {
     this.#view = addon().viewOf(this.#memory.handle)
     this.#lent = false
+  }
+
+  /**
+   * From Node 21 on, `ArrayBuffer.prototype.transfer` hands memory like ours to another ArrayBuffer.
+   * Through that one JavaScript would still reach it while the kernel does: so it is given up for a
+   * copy, and becomes the other's alone.
+   */
+  #leaveTransferred(): void {
+    if (this.#view.byteLength > 0) return
+    const content = new Uint8Array(addon().viewOf(this.#memory.handle))
+    const memory = allocate(this.length)
+    new Uint8Array(memory.buffer).set(content)
+    this.#memory = memory
+    this.#view = memory.buffer
   }
 
   #refuseIfLent(): void {

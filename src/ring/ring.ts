@@ -24,6 +24,7 @@ export interface RingOptions {
 }
 
 const MAX_ENTRIES = 32768 // IORING_MAX_ENTRIES, io_uring/io_uring.c
+const MAX_CQ_ENTRIES = 2 * MAX_ENTRIES // IORING_MAX_CQ_ENTRIES
 const ECANCELED = -125
 
 /** One operation as the caller sees it: what to ask of the kernel, and a promise of the result. */
@@ -41,6 +42,7 @@ class Request implements Operation {
   #resolve!: (result: number) => void
   #reject!: (error: Error) => void
   #buffer: IoBuffer | undefined
+  #lending = false
   #copyOut: Uint8Array | undefined
 
   constructor(opcode: number, fd: number) {
@@ -66,11 +68,16 @@ class Request implements Operation {
 
   /** Called when nothing can be refused any more. */
   lend(): void {
-    if (this.#buffer !== undefined) this.memory = this.#buffer.lend()
+    if (this.#buffer === undefined) return
+    this.memory = this.#buffer.lend()
+    this.#lending = true
   }
 
+  /** Takes back what this request has lent; the same buffer may be with another one. */
   takeBack(): void {
-    if (this.#buffer?.lent) this.#buffer.giveBack()
+    if (!this.#lending) return
+    this.#lending = false
+    this.#buffer?.giveBack()
   }
 
   settle(result: number): void {
@@ -80,6 +87,10 @@ class Request implements Operation {
       return
     }
     if (this.#copyOut !== undefined && this.#buffer !== undefined) {
+      if (this.#copyOut.length < result) {
+        this.#reject(invalidArgument('the array was transferred or shrunk while being read into'))
+        return
+      }
       this.#copyOut.set(this.#buffer.bytes.subarray(0, result))
     }
     this.#resolve(result)
@@ -107,6 +118,12 @@ function checkBytes(bytes: unknown): asserts bytes is IoBuffer | Uint8Array {
 function checkOffset(offset: number): void {
   if (!Number.isSafeInteger(offset) || offset < 0) {
     throw invalidArgument(`offset must be a safe integer of 0 or more, got ${offset}`)
+  }
+}
+
+function checkCount(name: string, value: number, most: number): void {
+  if (!Number.isInteger(value) || value < 1 || value > most) {
+    throw invalidArgument(`${name} must be an integer from 1 to ${most}, got ${value}`)
   }
 }
 
@@ -252,11 +269,8 @@ export class Ring {
   static open(options: RingOptions = {}): Ring {
     const entries = options.entries ?? 256
     const cqEntries = options.cqEntries ?? entries * 2
-    for (const [name, value] of Object.entries({ entries, cqEntries })) {
-      if (!Number.isInteger(value) || value < 1 || value > MAX_ENTRIES * 2) {
-        throw invalidArgument(`${name} must be an integer from 1 to ${MAX_ENTRIES}, got ${value}`)
-      }
-    }
+    checkCount('entries', entries, MAX_ENTRIES)
+    checkCount('cqEntries', cqEntries, MAX_CQ_ENTRIES)
     if (cqEntries < entries) throw invalidArgument('cqEntries must not be below entries')
     return new Ring(new RequestQueue(entries, cqEntries))
   }

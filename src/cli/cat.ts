@@ -1,0 +1,47 @@
+/** `riolog cat`: the durable records of the log to standard output. */
+import { type Command, Option } from 'commander'
+import { Log } from '../index.ts'
+import type { LogRecord } from '../log/reader.ts'
+import { FRAMINGS, type Framing, frame } from './framing.ts'
+import { Output } from './output.ts'
+import { parseLsn } from './values.ts'
+
+interface CatOptions {
+  readonly from?: number
+  readonly framing: Framing
+  readonly json?: true
+}
+
+export function addCat(program: Command): void {
+  program
+    .command('cat')
+    .description('write the durable records to standard output, verified')
+    .argument('<dir>', 'directory of the log; it may be in use')
+    .option('--from <lsn>', 'begin with the first record at or after this LSN', parseLsn)
+    .addOption(
+      new Option('--framing <how>', 'a newline behind each record, or 4 bytes of length before it')
+        .choices(FRAMINGS)
+        .default('line'),
+    )
+    .option('--json', 'print one line of JSON a record, its data in base64')
+    .action(cat)
+}
+
+async function cat(dir: string, { from, framing, json }: CatOptions): Promise<void> {
+  const pieces = json ? asJson : (record: LogRecord) => frame(framing, record.data)
+  await using log = await Log.open(dir, { readOnly: true })
+  const output = new Output()
+  try {
+    for await (const record of log.scan(from === undefined ? {} : { from })) {
+      if (output.add(pieces(record))) await output.flush()
+    }
+  } finally {
+    // What was verified before damage was met is good, and belongs to whoever reads.
+    await output.flush()
+  }
+}
+
+function asJson({ lsn, data }: LogRecord): Buffer[] {
+  const line = JSON.stringify({ lsn, length: data.length, data: data.toString('base64') })
+  return [Buffer.from(`${line}\n`)]
+}

@@ -1,0 +1,61 @@
+/** `riolog info`: what the log is made of. */
+import type { Command } from 'commander'
+import prettyBytes from 'pretty-bytes'
+import { Log, type LogInfo } from '../index.ts'
+import { printFields, printJson, printLine } from './output.ts'
+
+interface InfoOptions {
+  readonly json?: true
+}
+
+export function addInfo(program: Command): void {
+  program
+    .command('info')
+    .description('show what the log is made of')
+    .argument('<dir>', 'directory of the log; it may be in use')
+    .option('--json', 'print one line of JSON')
+    .action(info)
+}
+
+async function info(dir: string, { json }: InfoOptions): Promise<void> {
+  await using log = await Log.open(dir, { readOnly: true })
+  const found = log.info()
+  if (json) return printJson({ ok: true, ...found })
+  await printFields(fieldsOf(found))
+  await printSegments(found)
+}
+
+function fieldsOf(found: LogInfo): Record<string, string | number> {
+  const { verdict, tornAt } = found.recovery
+  const torn = tornAt && ` at segment ${tornAt.segment}, offset ${tornAt.offset}`
+  return {
+    path: found.path,
+    uuid: found.uuid,
+    epoch: found.epoch,
+    engine: found.engine,
+    alignment: size(found.alignment),
+    'segment size': size(found.segmentSize),
+    'longest record': size(found.maxRecordBytes),
+    verdict: verdict + (torn ?? ''),
+    'durable LSN': found.durableLsn,
+    'trim LSN': found.trimLsn,
+    segments: found.segments.length,
+  }
+}
+
+async function printSegments({ segments }: LogInfo): Promise<void> {
+  if (segments.length === 0) return
+  const rows = segments.map(({ number, firstLsn, fileBytes }) => [
+    String(number),
+    String(firstLsn),
+    prettyBytes(fileBytes, { binary: true }),
+  ])
+  const table = [['segment', 'first LSN', 'file'], ...rows]
+  const widths = table[0].map((_, column) => Math.max(...table.map(row => row[column].length)))
+  const lines = table.map(row => row.map((cell, at) => cell.padStart(widths[at])).join('  '))
+  await printLine(`\n${lines.join('\n')}`)
+}
+
+function size(bytes: number): string {
+  return `${bytes} (${prettyBytes(bytes, { binary: true })})`
+}

@@ -1,0 +1,74 @@
+/** `riolog verify`: reads the whole log and says whether all that was durable still is. */
+import type { Command } from 'commander'
+import prettyBytes from 'pretty-bytes'
+import { CorruptionError, Log, type LogInfo, type RecoveryReport } from '../index.ts'
+import { printFields, printJson } from './output.ts'
+import { type Course, showProgress, Tally } from './progress.ts'
+
+interface VerifyOptions {
+  readonly json?: true
+}
+
+interface Verified {
+  /** What opening found: where the log ends, and why there. */
+  readonly verdict: RecoveryReport['verdict']
+  readonly records: number
+  readonly bytes: number
+  readonly durableLsn: number
+}
+
+export function addVerify(program: Command): void {
+  program
+    .command('verify')
+    .description('read everything and verify it')
+    .argument('<dir>', 'directory of the log; it may be in use')
+    .option('--json', 'print one line of JSON')
+    .action(verify)
+}
+
+async function verify(dir: string, { json }: VerifyOptions): Promise<void> {
+  try {
+    const verified = await readAll(dir)
+    await (json ? printJson({ ok: true, ...verified }) : printVerified(verified))
+  } catch (error) {
+    if (error instanceof CorruptionError && !json) {
+      const { segment, offset, lsn } = error
+      await printFields({ verdict: 'corrupt', segment, offset, LSN: lsn })
+    }
+    throw error
+  }
+}
+
+async function readAll(dir: string): Promise<Verified> {
+  await using log = await Log.open(dir, { readOnly: true })
+  const { durableLsn, recovery } = log
+  const tally = new Tally()
+  const stopProgress = showProgress(tally, courseOf(log.info()))
+  try {
+    for await (const { lsn, data } of log.scan()) {
+      tally.add(data.length)
+      tally.lsn = lsn
+    }
+  } finally {
+    stopProgress()
+  }
+  return { verdict: recovery.verdict, records: tally.records, bytes: tally.bytes, durableLsn }
+}
+
+/** Measured in bytes of files: LSNs have gaps between the segments, some far wider than the files. */
+export function courseOf({ segments, alignment, trimLsn, durableLsn }: LogInfo): Course {
+  const bytesBefore = (lsn: number) =>
+    segments
+      .map(({ firstLsn, fileBytes }) => Math.min(lsn - firstLsn, fileBytes - alignment))
+      .reduce((sum, bytes) => sum + Math.max(bytes, 0), 0)
+  return { end: durableLsn, before: lsn => bytesBefore(lsn) - bytesBefore(trimLsn) }
+}
+
+function printVerified({ verdict, records, bytes, durableLsn }: Verified): Promise<void> {
+  return printFields({
+    verdict: `good (${verdict})`,
+    records,
+    bytes: `${bytes} (${prettyBytes(bytes, { binary: true })})`,
+    'durable LSN': durableLsn,
+  })
+}
