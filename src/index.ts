@@ -11,4 +11,4 @@ export {
 export { Log, type LogInfo, type ScanOptions } from './log/log.ts'
 export type { RecoveryReport } from './log/opening.ts'
 export type { LogOptions } from './log/options.ts'
-export type { LogRecord } from './log/reader.ts'
+export type { LogRecord } from './log/scan.ts'

@@ -1,7 +1,7 @@
 /** `riolog cat`: the durable records of the log to standard output. */
 import { type Command, Option } from 'commander'
 import { Log } from '../index.ts'
-import type { LogRecord } from '../log/reader.ts'
+import type { LogRecord } from '../log/scan.ts'
 import { FRAMINGS, type Framing, frame } from './framing.ts'
 import { Output } from './output.ts'
 import { parseLsn } from './values.ts'

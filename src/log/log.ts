@@ -4,7 +4,8 @@ import { invalidArgument, RiologError } from '../errors.ts'
 import { checkFormat, maxRecordBytes, segmentName } from '../segment/format.ts'
 import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
-import { type LogRecord, Reader } from './reader.ts'
+import { Reader } from './reader.ts'
+import { type LogRecord, Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
 import { Writer } from './writer.ts'
 
@@ -116,7 +117,8 @@ export class Log {
 
   /** The longest record that the log takes, in bytes. */
   get maxRecordBytes(): number {
-    return this.info().maxRecordBytes
+    const { segmentSize, alignment } = this.#opened.manifest
+    return maxRecordBytes(segmentSize, alignment)
   }
 
   /**
@@ -183,14 +185,11 @@ export class Log {
    * The durable records, oldest first, up to what is durable when the scan begins.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
    */
-  async *scan(options: ScanOptions = {}): AsyncGenerator<LogRecord> {
+  scan(options: ScanOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
     const from = options.from ?? 0
     checkLsn(from)
-    for await (const record of this.#reader.scan(from, this.durableLsn)) {
-      yield record
-      this.#refuseIfClosed()
-    }
+    return new Scan(this.#reader, from, this.durableLsn, () => this.#refuseIfClosed())
   }
 
   info(): LogInfo {
@@ -203,7 +202,7 @@ export class Log {
       epoch: manifest.epoch,
       segmentSize,
       alignment,
-      maxRecordBytes: maxRecordBytes(segmentSize, alignment),
+      maxRecordBytes: this.maxRecordBytes,
       durableLsn: this.durableLsn,
       trimLsn,
       segments: chain.segments.map(({ header, base }) => ({

@@ -1,4 +1,4 @@
-/** Reading records: by LSN, and in order. Every byte handed out has been verified. */
+/** Reading records by LSN, and the groups that a scan walks. Every byte handed out is verified. */
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
 import { CorruptionError, RiologError } from '../errors.ts'
@@ -16,15 +16,21 @@ import {
   groupEnd,
   readGroupHeader,
   recordsOf,
-  verifyGroup,
   verifyRecord,
 } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
 
-export interface LogRecord {
+/** A group's place. */
+export interface Position {
+  readonly segment: LiveSegment
   readonly lsn: number
-  readonly data: Buffer
+}
+
+export interface LoadedGroup {
+  readonly group: GroupInfo
+  readonly end: number
+  readonly bytes: Uint8Array
 }
 
 /** The bytes of one read that holds most records whole. */
@@ -66,49 +72,40 @@ export class Reader {
   }
 
   /**
-   * The records from the first at or after `from` up to `to`, in order.
+   * Where a scan begins: the segment and group of the first record at or after `from`. Undefined when
+   * there is none.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, CorruptionError, SystemError
    */
-  async *scan(from: number, to: number): AsyncGenerator<LogRecord> {
-    const { segments, alignment } = this.#chain
-    const window = new Window(alignment)
-    let segment = this.#firstAtOrAfter(from)
-    if (segment === undefined) return
-    let at = await this.#groupAtOrBefore(segment, Math.max(from, segment.base + alignment), window)
-    while (at < to) {
-      const end = Math.min(segment.cut, to)
-      if (at >= end) {
-        const next: LiveSegment | undefined = segments[this.#chain.indexOf(segment) + 1]
-        if (next === undefined) return
-        segment = next
-        at = next.base + alignment
-        continue
-      }
-      const { group, bytes } = await this.#loadGroup(segment, at, end, window)
-      for (const record of recordsOf(bytes, 0, group)) {
-        if (record.lsn < from) continue
-        yield { lsn: record.lsn, data: Buffer.from(bytes.subarray(record.from, record.to)) }
-      }
-      at = groupEnd(group, alignment)
-    }
+  async start(from: number, window: Window): Promise<Position | undefined> {
+    const segment = this.#firstAtOrAfter(from)
+    if (segment === undefined) return undefined
+    const first = Math.max(from, segment.base + this.#chain.alignment)
+    return { segment, lsn: await this.#groupAtOrBefore(segment, first, window) }
   }
 
-  async #loadGroup(
-    segment: LiveSegment,
-    lsn: number,
-    end: number,
-    window: Window,
-  ): Promise<{ group: GroupInfo; bytes: Uint8Array }> {
+  /** The next segment's first group, once a segment's live part is read; undefined at the end. */
+  next(segment: LiveSegment): Position | undefined {
+    const next = this.#chain.segments[this.#chain.indexOf(segment) + 1]
+    return next && { segment: next, lsn: next.base + this.#chain.alignment }
+  }
+
+  /**
+   * The group at a durable place, whose bytes are good until the window is used again.
+   * @throws CorruptionError, SystemError
+   */
+  async group({ segment, lsn }: Position, end: number, window: Window): Promise<LoadedGroup> {
     const { maxGroup, alignment } = this.#chain
-    const place = { salt: segment.header.salt, lsn }
-    const bytes = await window.load(segment.file, lsn - segment.base, maxGroup, end - segment.base)
-    const found = verifyGroup(bytes, 0, place, maxGroup)
-    if (found.kind !== 'whole' || groupEnd(found.group, alignment) > end) {
+    const { base, file, header } = segment
+    const place = { salt: header.salt, lsn }
+    const { found, bytes } = await window.group(file, lsn - base, place, maxGroup, end - base)
+    if (found.kind !== 'whole') {
       throw corrupt('a group below the durable LSN does not verify', segment, lsn)
     }
-    // The records of a group can outlive the window: whoever iterates may take their time.
-    const span = groupEnd(found.group, alignment) - lsn
-    return { group: found.group, bytes: bytes.slice(0, span) }
+    return { group: found.group, end: groupEnd(found.group, alignment), bytes }
+  }
+
+  get alignment(): number {
+    return this.#chain.alignment
   }
 
   async #recordIn(
@@ -139,11 +136,11 @@ export class Reader {
     const window = new Window(this.#chain.alignment)
     try {
       const at = await this.#groupAtOrBefore(segment, lsn, window)
-      const { group, bytes } = await this.#loadGroup(segment, at, end, window)
-      if (groupEnd(group, this.#chain.alignment) <= lsn) {
+      const loaded = await this.group({ segment, lsn: at }, end, window)
+      if (loaded.end <= lsn) {
         return corrupt('no group holds a place below the durable LSN', segment, lsn)
       }
-      for (const record of recordsOf(bytes, 0, group)) {
+      for (const record of recordsOf(loaded.bytes, 0, loaded.group)) {
         if (record.lsn === lsn) return corrupt('a record does not verify', segment, lsn)
       }
       return notFound(lsn)

@@ -14,7 +14,6 @@ import {
   type GroupInfo,
   groupEnd,
   readGroupHeader,
-  verifyGroup,
 } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
@@ -139,18 +138,16 @@ function continuesBatch(inside: boolean, part: number): boolean {
 }
 
 /** The group at an LSN, if it verifies as a whole and ends within its segment's cut. */
-export async function wholeGroup(
+async function wholeGroup(
   segment: LiveSegment,
   lsn: number,
   chain: LiveChain,
   window: Window,
 ): Promise<GroupInfo | undefined> {
-  const limit = segment.cut - segment.base
-  const bytes = await window.load(segment.file, lsn - segment.base, chain.maxGroup, limit)
-  const place = { salt: segment.header.salt, lsn }
-  const found = verifyGroup(bytes, 0, place, chain.maxGroup)
-  if (found.kind !== 'whole') return undefined
-  return groupEnd(found.group, chain.alignment) <= segment.cut ? found.group : undefined
+  const { base, cut, file, header } = segment
+  const place = { salt: header.salt, lsn }
+  const { found } = await window.group(file, lsn - base, place, chain.maxGroup, cut - base)
+  return found.kind === 'whole' ? found.group : undefined
 }
 
 /**

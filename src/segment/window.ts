@@ -2,6 +2,7 @@
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
 import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
+import { type GroupFinding, groupEnd, type Place, readGroupHeader, verifyGroup } from './group.ts'
 
 /** Room for the longest group wherever it starts, and for some more. */
 const WINDOW_BYTES = 2 * MIB + 4 * MAX_ALIGNMENT
@@ -24,15 +25,33 @@ export class Window {
    */
   async load(file: DiskFile, position: number, want: number, limit: number): Promise<Uint8Array> {
     const end = Math.min(position + want, limit)
+    if (end <= position) return this.#buffer.bytes.subarray(0, 0)
     const held = file === this.#file && position >= this.#from && end <= this.#from + this.#length
     if (!held) await this.#read(file, position, limit)
     const last = Math.min(this.#from + this.#length, limit)
     return this.#buffer.bytes.subarray(position - this.#from, Math.max(last, position) - this.#from)
   }
 
-  /** What was read before may have changed on the disk meanwhile. */
-  forget(): void {
-    this.#file = undefined
+  /**
+   * The group at a place, verified as a whole, and its bytes, which are good until the next call. One
+   * that would end behind `limit` counts as torn.
+   * @throws SystemError
+   */
+  async group(
+    file: DiskFile,
+    position: number,
+    place: Place,
+    maxGroupBytes: number,
+    limit: number,
+  ): Promise<{ found: GroupFinding; bytes: Uint8Array }> {
+    const head = await this.load(file, position, this.#alignment, limit)
+    const header = readGroupHeader(head, 0, place, maxGroupBytes)
+    if (header === undefined) return { found: { kind: 'none' }, bytes: head }
+    // Its length is known now: what stands in the window already is not read again.
+    const length = groupEnd(header, this.#alignment) - place.lsn
+    const bytes = await this.load(file, position, length, limit)
+    if (position + length > limit) return { found: { kind: 'torn', group: header }, bytes }
+    return { found: verifyGroup(bytes, 0, place, maxGroupBytes), bytes }
   }
 
   async #read(file: DiskFile, position: number, limit: number): Promise<void> {

@@ -79,6 +79,17 @@ onEachEngine(t, 'rotation through many small segments', async (t, engine) => {
     'a scan from between records begins with the next',
   )
   t.same(await all(again, again.durableLsn), [], 'a scan from the end is empty')
+  const scan = again.scan()
+  const asked = await Promise.all(Array.from({ length: 125 }, () => scan.next()))
+  t.same(
+    asked.map(({ value }) => value?.lsn),
+    [...lsns, ...Array.from({ length: 5 })],
+    'next() may be called without waiting for the one before',
+  )
+  const left = again.scan()
+  await left.next()
+  await left.return?.()
+  t.same(await left.next(), { done: true, value: undefined }, 'a scan that was left is over')
   await again.close()
 })
 
