@@ -115,7 +115,12 @@ export function invalidArgument(message: string): RiologError {
   return new RiologError('ERR_RIOLOG_INVALID_ARGUMENT', message)
 }
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+/** Of two names for one number the first counts: EAGAIN, not EWOULDBLOCK. */
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, number]) => [number, name]),
+)
 
 /** The name of an errno, positive or negative: `'EIO'`, or `'errno 1234'` for one without a name. */
 export function errnoName(errno: number): string {

@@ -16,6 +16,7 @@ t.test('system errors are as Node has them', async t => {
   t.equal(error.errnoName, 'ENOSPC')
   t.equal(new SystemError(-5, 'fsync').code, 'ERR_RIOLOG_SYSTEM')
   t.equal(errnoName(-99999), 'errno 99999')
+  t.equal(errnoName(-11), 'EAGAIN', 'by which retries go')
   try {
     readFileSync('/does/not/exist')
   } catch (cause) {

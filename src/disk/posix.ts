@@ -167,7 +167,7 @@ export abstract class PosixFile implements DiskFile {
     const result = addon().fileCall(FLOCK, this.fd, '', '', 0, 0)
     if (result === 0) return true
     const name = errnoName(result)
-    if (name === 'EAGAIN' || name === 'EWOULDBLOCK') return false
+    if (name === 'EAGAIN') return false
     throw new SystemError(result, 'flock', this.name)
   }
 

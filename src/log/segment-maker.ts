@@ -25,6 +25,17 @@ export interface PreparedSegment {
   readonly file: DiskFile
 }
 
+/** Ends a preparation that nobody needs any more. */
+export class Abandoned extends Error {
+  /** After a poison nothing is touched any more: the half-made file stays, for the next opening to drop. */
+  readonly keepsFile: boolean
+
+  constructor(keepsFile: boolean) {
+    super('the preparation of a segment was abandoned')
+    this.keepsFile = keepsFile
+  }
+}
+
 export class SegmentMaker {
   readonly #directory: DiskDirectory
   readonly #mode: number
@@ -48,14 +59,14 @@ export class SegmentMaker {
   /**
    * Takes a number (used once, whatever comes of it) and makes its file durable. No manifest names it
    * yet, so if the disk is full it is taken away again and nothing is lost.
-   * @param pace awaited before each piece: commits beside the preparation go first
+   * @param step awaited before each write or sync; if it throws, nothing more is written
    * @throws ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_LSN_EXHAUSTED, SystemError
    */
   async prepare(
     manifest: Manifest,
     parent: SegmentRef,
     fileBytes: number,
-    pace: () => Promise<void>,
+    step: () => Promise<void>,
   ): Promise<PreparedSegment> {
     const number = this.#nextNumber
     if (number > maxSegmentNumber(manifest.segmentSize)) {
@@ -79,13 +90,16 @@ export class SegmentMaker {
       // A descriptor that writes a segment holds its lock, so that nobody recycles the file while a
       // write of a killed process may still land in it.
       file.tryLock()
-      await this.#fill(file, header, pace)
+      await this.#fill(file, header, step)
+      await step()
       await file.sync()
+      await step()
       await this.#directory.sync()
       return { header, file }
     } catch (error) {
       file.close()
-      await this.#directory.unlink(segmentName(number)).catch(() => {})
+      const keeps = error instanceof Abandoned && error.keepsFile
+      if (!keeps) await this.#directory.unlink(segmentName(number)).catch(() => {})
       throw error
     }
   }
@@ -96,11 +110,12 @@ export class SegmentMaker {
     await this.#directory.unlink(prepared.file.name)
   }
 
-  async #fill(file: DiskFile, header: SegmentHeader, pace: () => Promise<void>): Promise<void> {
+  async #fill(file: DiskFile, header: SegmentHeader, step: () => Promise<void>): Promise<void> {
     for (let at = header.alignment; at < header.fileBytes; at += PIECE_BYTES) {
-      await pace()
+      await step()
       await file.write(this.#zeros, 0, Math.min(PIECE_BYTES, header.fileBytes - at), at)
     }
+    await step()
     const block = allocateBuffer(header.alignment)
     block.bytes.set(encodeSegmentHeader(header))
     await file.write(block, 0, header.alignment, 0)

@@ -6,21 +6,19 @@
  * batching window. When it completes, the group's waiters are told, the callers that were waiting
  * append again, and only behind them the next group is cut, sealed and submitted.
  */
-import { setTimeout } from 'node:timers/promises'
 import type { DiskDirectory } from '../disk/disk.ts'
-import { PoisonedError, RiologError, SystemError } from '../errors.ts'
+import { PoisonedError, RiologError } from '../errors.ts'
 import { GROUP_HEADER_BYTES, maxGroupBytes, maxRecordBytes, recordSpan } from '../segment/format.ts'
 import type { SegmentRef } from '../segment/header.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
 import { NO_SEGMENT } from './manifest.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { Arena, PendingGroup } from './pending-group.ts'
-import { type PreparedSegment, SegmentMaker } from './segment-maker.ts'
+import type { PreparedSegment, SegmentMaker } from './segment-maker.ts'
+import { SegmentSupply } from './segment-supply.ts'
 
 /** The next segment is prepared once this part of the current file is used. */
 const PREPARE_AT = 1 / 4
-/** The pause between two pieces of it, in milliseconds, while nobody waits for it. */
-const PACE_MS = 1
 
 interface WaitingAppend {
   readonly payload: Uint8Array
@@ -62,17 +60,12 @@ export class Writer {
   readonly #freeArenas: Arena[] = []
   #arenasLeft: number
 
-  /** Ready to be appended to: the opening's first before its fork, later the spare. */
-  #prepared: PreparedSegment | undefined
-  #preparing: Promise<void> | undefined
-  #prepareError: unknown
-  #lastFileBytes = 0
+  readonly #supply: SegmentSupply
   #forked = false
 
   readonly #waitingAppends: WaitingAppend[] = []
   #waitingForRoom: { resolve: () => void; reject: (error: unknown) => void }[] = []
   #poison: PoisonedError | undefined
-  #stopped = false
 
   constructor(parts: WriterParts) {
     this.#parts = parts
@@ -84,6 +77,15 @@ export class Writer {
     this.#durableLsn = parts.end
     this.#position = parts.end
     this.#arenasLeft = Math.max(2, Math.floor(parts.maxBufferedBytes / this.#maxGroup))
+    this.#supply = new SegmentSupply({
+      maker: parts.maker,
+      manifest: parts.manifest,
+      durableLsn: () => this.#durableLsn,
+      isAwaited: () => this.#waitingAppends.length > 0 || this.#waitingForRoom.length > 0,
+      onReady: () => this.#offerRoom(),
+      onRefused: error => this.#onRefused(error),
+      onFailed: error => this.#failAll(error),
+    })
   }
 
   get durableLsn(): number {
@@ -125,7 +127,7 @@ export class Writer {
         group.waiters.push({ resolve, reject, lsn: this.#take(group, payload) })
         return
       }
-      this.#askForSegment(payload.length)
+      this.#askAgain()
       // The caller may reuse its bytes at once, here too.
       this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })
     })
@@ -147,7 +149,7 @@ export class Writer {
     return new Promise((resolve, reject) => {
       if (this.#poison) throw this.#poison
       if (this.#waitingAppends.length === 0 && this.#canTake(this.maxRecordBytes)) return resolve()
-      this.#askForSegment(this.maxRecordBytes)
+      this.#askAgain()
       this.#waitingForRoom.push({ resolve, reject })
     })
   }
@@ -162,8 +164,8 @@ export class Writer {
 
   /** Prepares the opening's first segment; a failure is told at the first append. */
   async prepareFirst(): Promise<void> {
-    this.#prepareNext()
-    await this.#preparing
+    this.#supply.request(this.#nextParent())
+    await this.#supply.settled()
   }
 
   /** Waits for everything accepted, and for what is under way beside it. */
@@ -171,20 +173,14 @@ export class Writer {
     while (!this.#poison && (this.#waitingAppends.length > 0 || this.#lastPending())) {
       await (this.#lastPending() ? this.flush() : this.drain()).catch(() => {})
     }
-    this.#stopped = true
-    await this.#settled()
+    this.#supply.stop()
+    await this.#reaped()
     for (const waiting of this.#waitingAppends.splice(0)) waiting.reject(this.#noRoom())
-    // A spare that the manifest names stays; the next opening makes it dead.
-    const unnamed = this.#prepared
-    this.#prepared = undefined
-    if (unnamed === undefined) return
-    if (this.#forked || this.#poison) unnamed.file.close()
-    else await this.#parts.maker.discard(unnamed)
+    await this.#supply.close()
   }
 
   /** After a poison too: what the kernel has, it may still be writing from our memory. */
-  async #settled(): Promise<void> {
-    await this.#preparing
+  async #reaped(): Promise<void> {
     while (this.#inFlight !== undefined) {
       await new Promise<void>(resolve => {
         this.#whenIdle = resolve
@@ -242,17 +238,16 @@ export class Writer {
   #canTake(payloadBytes: number): boolean {
     if (this.#open?.fits(payloadBytes)) return true
     const needsSegment = !this.#forked || this.#mustRotate(payloadBytes)
-    if (needsSegment && this.#prepared === undefined) {
-      if (this.#prepareError === undefined) this.#prepareNext()
+    if (needsSegment && !this.#supply.isReady) {
+      if (this.#supply.refusal === undefined) this.#supply.request(this.#nextParent())
       return false
     }
     return this.#freeArenas.length > 0 || this.#arenasLeft > 0 || this.#open?.count === 0
   }
 
-  /** Who waits is told of a fresh failure, not of an old one: there may be space by now. */
-  #askForSegment(payloadBytes: number): void {
-    this.#prepareError = undefined
-    this.#canTake(payloadBytes)
+  /** Who waits is told of a fresh refusal, not of an old one: there may be space by now. */
+  #askAgain(): void {
+    if (this.#supply.refusal !== undefined) this.#supply.request(this.#nextParent())
   }
 
   #mustRotate(payloadBytes: number): boolean {
@@ -356,11 +351,11 @@ export class Writer {
   }
 
   #noRoom(): Error {
-    const error = this.#prepareError
-    if (error !== undefined) {
+    const { refusal } = this.#supply
+    if (refusal !== undefined) {
       // Told once, and tried again for the next append.
-      this.#askForSegment(this.maxRecordBytes)
-      return error as Error
+      this.#askAgain()
+      return refusal as Error
     }
     return new RiologError(
       'ERR_RIOLOG_BACKPRESSURE',
@@ -384,7 +379,7 @@ export class Writer {
   #fork(): void {
     const { directory, manifest } = this.#parts
     const cut = this.#position
-    const segment = this.#asLive(this.#prepared!)
+    const segment = this.#asLive(this.#supply.take())
     const arena = this.#takeArena()
     const at = segment.base + this.#alignment
     const link = new PendingGroup(arena, segment, at, cut, this.#maxGroup)
@@ -401,7 +396,7 @@ export class Writer {
     }
     this.#freeArenas.push(arena)
     this.#forked = true
-    this.#prepared = undefined
+    this.#supply.nameFromNowOn()
     this.#enter(segment, link.previousEnd)
     this.#position = end
     this.#durableLsn = end
@@ -409,8 +404,7 @@ export class Writer {
   }
 
   #rotate(link: number): void {
-    const segment = this.#asLive(this.#prepared!)
-    this.#prepared = undefined
+    const segment = this.#asLive(this.#supply.take())
     this.#enter(segment, link)
   }
 
@@ -420,7 +414,6 @@ export class Writer {
     if (parent !== undefined) parent.cut = Math.min(parent.cut, link)
     this.#parts.chain.segments.push(segment)
     this.#segment = segment
-    this.#lastFileBytes = segment.header.fileBytes
   }
 
   /** Segments that were prepared by an earlier opening and never got a group are dead after the fork. */
@@ -441,56 +434,17 @@ export class Writer {
     const segment = this.#segment!
     const used = this.#position - segment.base
     const due = used >= segment.header.fileBytes * PREPARE_AT
-    // After a failure, not at every commit again: only when somebody needs the segment.
-    if (due && this.#prepareError === undefined) this.#prepareNext()
+    // After a refusal, not at every commit again: only when somebody needs the segment.
+    if (due && this.#supply.refusal === undefined) this.#supply.request(segment.header)
   }
 
-  #prepareNext(): void {
-    const busy = this.#prepared !== undefined || this.#preparing !== undefined
-    if (busy || this.#poison !== undefined || this.#stopped) return
-    const parent = this.#segment?.header ?? this.#parentOfEnd()
-    this.#preparing = this.#prepare(parent).finally(() => {
-      this.#preparing = undefined
-    })
+  #nextParent(): SegmentRef {
+    return this.#segment?.header ?? this.#parentOfEnd()
   }
 
-  async #prepare(parent: SegmentRef): Promise<void> {
-    const { maker, manifest } = this.#parts
-    let prepared: PreparedSegment
-    try {
-      const fileBytes = SegmentMaker.fileBytes(manifest.current, this.#lastFileBytes)
-      prepared = await maker.prepare(manifest.current, parent, fileBytes, () => this.#pace())
-    } catch (error) {
-      this.#onUnprepared(error)
-      return
-    }
-    try {
-      // Only when the manifest names it may an LSN in it be handed out. The opening's first is named
-      // by the fork.
-      if (this.#forked) {
-        await manifest.update(() => ({ newest: prepared.header, floor: this.#durableLsn }))
-      }
-      this.#prepared = prepared
-      this.#offerRoom()
-    } catch (error) {
-      this.#failAll(error)
-    }
-  }
-
-  /** The zeros of the next segment are written in the pauses of the commits, unless somebody waits. */
-  async #pace(): Promise<void> {
-    const awaited = this.#waitingAppends.length > 0 || this.#waitingForRoom.length > 0
-    if (this.#forked && !awaited && !this.#stopped) await setTimeout(PACE_MS)
-  }
-
-  #onUnprepared(error: unknown): void {
-    this.#parts.onTrouble('a segment could not be prepared', error)
-    if (isHarmless(error)) {
-      this.#prepareError = error
-      this.#refuseRoom(error)
-    } else {
-      this.#failAll(error)
-    }
+  #onRefused(error: unknown): void {
+    this.#parts.onTrouble('no segment could be prepared', error)
+    this.#refuseRoom(error)
   }
 
   /** Poisons: nothing is written any more, and nothing that completes later counts. */
@@ -498,6 +452,7 @@ export class Writer {
     if (this.#poison !== undefined) return
     const poison = new PoisonedError(this.#durableLsn, this.end, cause)
     this.#poison = poison
+    this.#supply.stop({ poisoned: true })
     this.#parts.manifest.stop()
     this.#parts.onTrouble('the log is poisoned', poison)
     for (const group of this.#pending()) {
@@ -505,11 +460,4 @@ export class Writer {
     }
     this.#refuseRoom(poison)
   }
-}
-
-/** The disk is full, or no file could be made: no manifest names it, and nothing else is in doubt. */
-function isHarmless(error: unknown): boolean {
-  if (!(error instanceof RiologError)) return false
-  if (error instanceof SystemError && error.syscall === 'openat') return true
-  return error.code === 'ERR_RIOLOG_NO_SPACE' || error.code === 'ERR_RIOLOG_LSN_EXHAUSTED'
 }

@@ -78,6 +78,30 @@ for (const kind of ['write', 'sync']) {
   })
 }
 
+t.test('a segment that was being prepared is left as it is', async t => {
+  const { device, log } = await startedLog()
+  // Far enough into the file that the next one is on its way.
+  for (let i = 0; i < 3; i++) await log.appendDurable(Buffer.alloc(7000))
+  const after = failNext(device, 'sync', /0001\.seg$/, ioError())
+  await rejection(log.appendDurable(Buffer.from('a')))
+  const before = after.length
+  await new Promise(resolve => setTimeout(resolve, 30))
+  t.ok(after.slice(before).length <= 1, 'but for a step that was under way')
+  t.notOk(
+    after.some(({ kind }) => kind === 'unlink'),
+    'nothing is taken away either',
+  )
+  await rejection(log.close())
+})
+
+t.test('closing does not wait for a segment that nobody needs', async t => {
+  const { device, log } = await startedLog()
+  for (let i = 0; i < 3; i++) await log.appendDurable(Buffer.alloc(7000))
+  await log.close()
+  t.same(device.names().length, 2, 'the half-made file is gone')
+  t.equal((await recordsOf(await openSimulated(device))).length, 4)
+})
+
 t.test('a sync that comes back good later does not count', async t => {
   const { device, log } = await startedLog()
   const durable = log.durableLsn

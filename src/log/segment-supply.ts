@@ -1,0 +1,149 @@
+/**
+ * The next segment: prepared beside the commits, named by the manifest, and handed to the writer when
+ * it rotates. At most one is prepared ahead.
+ */
+import { setTimeout } from 'node:timers/promises'
+import { RiologError, SystemError } from '../errors.ts'
+import type { SegmentRef } from '../segment/header.ts'
+import type { ManifestFile } from './manifest-file.ts'
+import { Abandoned, type PreparedSegment, SegmentMaker } from './segment-maker.ts'
+
+/** The pause between two pieces of zeros while nobody waits for the segment, in milliseconds. */
+const PACE_MS = 1
+
+export interface SupplyParts {
+  readonly maker: SegmentMaker
+  readonly manifest: ManifestFile
+  /** The durable LSN, which the manifest takes as its floor when it names a segment. */
+  readonly durableLsn: () => number
+  /** True while somebody waits for the segment: then it is made without pauses. */
+  readonly isAwaited: () => boolean
+  readonly onReady: () => void
+  /** No segment could be made, but no manifest names it and nothing else is in doubt. */
+  readonly onRefused: (error: unknown) => void
+  /** What the disk holds is in doubt: the log must be poisoned. */
+  readonly onFailed: (error: unknown) => void
+}
+
+export class SegmentSupply {
+  readonly #parts: SupplyParts
+  #ready: PreparedSegment | undefined
+  #preparing: Promise<void> | undefined
+  #refusal: unknown
+  #lastFileBytes = 0
+  #names = false
+  #stopped = false
+  #poisoned = false
+
+  constructor(parts: SupplyParts) {
+    this.#parts = parts
+  }
+
+  /** Prepared, and named if it has to be. */
+  get isReady(): boolean {
+    return this.#ready !== undefined
+  }
+
+  /** Why the last try came to nothing; undefined once another one was asked for. */
+  get refusal(): unknown {
+    return this.#refusal
+  }
+
+  /**
+   * The opening's first segment is named by its fork; from then on each one is named when it is
+   * prepared, and only then may an LSN in it be handed out.
+   */
+  nameFromNowOn(): void {
+    this.#names = true
+  }
+
+  /** Asks for a segment, unless there is one, or one on its way. */
+  request(parent: SegmentRef): void {
+    if (this.#ready !== undefined || this.#preparing !== undefined || this.#stopped) return
+    this.#refusal = undefined
+    this.#preparing = this.#prepare(parent).finally(() => {
+      this.#preparing = undefined
+    })
+  }
+
+  /** Hands out the segment that is ready; the file after it is longer. */
+  take(): PreparedSegment {
+    const segment = this.#ready
+    if (segment === undefined) throw new Error('no segment is ready')
+    this.#ready = undefined
+    this.#lastFileBytes = segment.header.fileBytes
+    return segment
+  }
+
+  /** Resolves when no preparation is under way. */
+  async settled(): Promise<void> {
+    await this.#preparing
+  }
+
+  /** A preparation under way ends at its next step; after a poison its file is left as it is. */
+  stop({ poisoned = false } = {}): void {
+    this.#stopped = true
+    this.#poisoned ||= poisoned
+  }
+
+  /** Lets go of a segment that was not used. One that the manifest names stays where it is. */
+  async close(): Promise<void> {
+    this.stop()
+    await this.settled()
+    const unused = this.#ready
+    this.#ready = undefined
+    if (unused === undefined) return
+    if (this.#names || this.#poisoned) unused.file.close()
+    else await this.#parts.maker.discard(unused)
+  }
+
+  async #prepare(parent: SegmentRef): Promise<void> {
+    const { maker, manifest, durableLsn, onReady, onFailed } = this.#parts
+    let prepared: PreparedSegment
+    try {
+      const fileBytes = SegmentMaker.fileBytes(manifest.current, this.#lastFileBytes)
+      const step = () => this.#step()
+      prepared = await maker.prepare(manifest.current, parent, fileBytes, step)
+    } catch (error) {
+      this.#onUnprepared(error)
+      return
+    }
+    try {
+      if (this.#names) {
+        await manifest.update(() => ({ newest: prepared.header, floor: durableLsn() }))
+      }
+      this.#ready = prepared
+      onReady()
+    } catch (error) {
+      onFailed(error)
+    }
+  }
+
+  /** Commits beside a preparation go first. */
+  async #step(): Promise<void> {
+    this.#abandonIfStopped()
+    if (this.#names && !this.#parts.isAwaited()) await setTimeout(PACE_MS)
+    this.#abandonIfStopped()
+  }
+
+  #abandonIfStopped(): void {
+    if (this.#stopped) throw new Abandoned(this.#poisoned)
+  }
+
+  #onUnprepared(error: unknown): void {
+    if (error instanceof Abandoned) return
+    if (isHarmless(error)) {
+      this.#refusal = error
+      this.#parts.onRefused(error)
+    } else {
+      this.#parts.onFailed(error)
+    }
+  }
+}
+
+/** The disk is full, or no file could be made: no manifest names it, and nothing else is in doubt. */
+function isHarmless(error: unknown): boolean {
+  if (!(error instanceof RiologError)) return false
+  if (error instanceof SystemError && error.syscall === 'openat') return true
+  return error.code === 'ERR_RIOLOG_NO_SPACE' || error.code === 'ERR_RIOLOG_LSN_EXHAUSTED'
+}
