@@ -3,7 +3,13 @@
  * values out; manifest-file.ts does the I/O.
  */
 import { Fields } from '../segment/fields.ts'
-import { FORMAT_VERSION, NO_SALT, SECTOR_BYTES } from '../segment/format.ts'
+import {
+  areDimensions,
+  FORMAT_VERSION,
+  maxSegmentNumber,
+  NO_SALT,
+  SECTOR_BYTES,
+} from '../segment/format.ts'
 import type { SegmentRef } from '../segment/header.ts'
 
 const MAGIC = 'RIOLOGMF'
@@ -85,7 +91,15 @@ export function decodeManifest(bytes: Uint8Array): CopyFinding {
     floor: fields.u64(AT.floor),
     trimLsn: fields.u64(AT.trimLsn),
   }
-  return { kind: 'good', manifest }
+  // A checksum can be right over nonsense, when somebody has made it so: every field is bounded here,
+  // before anything is computed from it.
+  const { segmentSize, alignment, epoch, update, newest, floor, trimLsn } = manifest
+  const sound =
+    fields.u32(AT.pinned) <= 1 &&
+    areDimensions(segmentSize, alignment) &&
+    newest.number <= maxSegmentNumber(segmentSize) &&
+    [epoch, update, newest.number, floor, trimLsn].every(Number.isSafeInteger)
+  return sound ? { kind: 'good', manifest } : { kind: 'bad' }
 }
 
 /** What two copies say together. */

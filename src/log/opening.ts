@@ -2,7 +2,13 @@
 import { randomBytes } from 'node:crypto'
 import type { Disk, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { CorruptionError, isErrno, RiologError } from '../errors.ts'
-import { MAX_ALIGNMENT, MIN_ALIGNMENT, parseSegmentName, segmentOfEnd } from '../segment/format.ts'
+import {
+  areDimensions,
+  MAX_ALIGNMENT,
+  MIN_ALIGNMENT,
+  parseSegmentName,
+  segmentOfEnd,
+} from '../segment/format.ts'
 import { futureVersion, type LiveChain, walkLiveChain } from './live-chain.ts'
 import { MANIFEST_NAME, type Manifest, type ManifestVerdict, NO_SEGMENT } from './manifest.ts'
 import { lockManifest, ManifestFile, readManifest } from './manifest-file.ts'
@@ -220,7 +226,7 @@ async function createLog(
 ): Promise<ManifestFile> {
   const alignment = Math.max(MIN_ALIGNMENT, file.alignment())
   const segmentSize = options.segmentSize ?? DEFAULT_SEGMENT_SIZE
-  if (alignment > MAX_ALIGNMENT || segmentSize < 4 * alignment) {
+  if (!areDimensions(segmentSize, alignment)) {
     throw new RiologError(
       'ERR_RIOLOG_ALIGNMENT',
       `the device asks for an alignment of ${alignment} bytes; a segment of ${segmentSize} bytes ` +

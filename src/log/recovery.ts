@@ -71,16 +71,29 @@ export function judge(facts: Facts): Verdict {
 /** @throws SystemError: an error of the system is never a verdict */
 export async function gatherFacts(manifest: Manifest, chain: LiveChain): Promise<Facts> {
   const { floor, pinned } = manifest
-  if (pinned || chain.segments.length === 0) {
+  const holding = holdingFloor(floor, chain)
+  if (pinned || holding === undefined) {
     // A clean end needs no reading: whoever stamped it had everything before it durable.
     const bad = undefined
     return { pinned, floor, verifiedEnd: floor, evidence: floor, endBeforeBatch: floor, bad }
   }
   const window = new Window(chain.alignment)
-  const prefix = await verifyFrom(floor, chain, window)
+  const prefix = await verifyFrom(floor, holding, chain, window)
   const evidence = prefix.bad ? await findEvidence(prefix, chain, window) : prefix.evidence
   const { verifiedEnd, endBeforeBatch, bad } = prefix
   return { pinned, floor, verifiedEnd, evidence, endBeforeBatch, bad }
+}
+
+/**
+ * The live segment that the floor lies in; undefined for a log without one.
+ * @throws CorruptionError when the floor lies in none: what is behind it was durable
+ */
+function holdingFloor(floor: number, chain: LiveChain): LiveSegment | undefined {
+  if (floor === 0 && chain.segments.length === 0) return undefined
+  const holding = chain.holdingEnd(floor)
+  if (holding !== undefined && floor > holding.base && floor <= holding.cut) return holding
+  const where = { segment: holding?.header.number ?? 0, offset: 0, lsn: floor }
+  throw new CorruptionError('the floor lies in no live segment', where)
 }
 
 interface Prefix {
@@ -94,13 +107,13 @@ interface Prefix {
   readonly stoppedAt: number
 }
 
-async function verifyFrom(floor: number, chain: LiveChain, window: Window): Promise<Prefix> {
-  const first = chain.holdingEnd(floor)
-  if (first === undefined || floor > first.cut) {
-    const where = { segment: first?.header.number ?? 0, offset: 0, lsn: floor }
-    throw new CorruptionError('the floor lies in no live segment', where)
-  }
-  let segment: LiveSegment = first
+async function verifyFrom(
+  floor: number,
+  first: LiveSegment,
+  chain: LiveChain,
+  window: Window,
+): Promise<Prefix> {
+  let segment = first
   let end = floor
   let at = floor
   let evidence = floor

@@ -60,6 +60,16 @@ export function isPowerOfTwo(value: number): boolean {
   return Number.isSafeInteger(value) && value > 0 && Number.isInteger(Math.log2(value))
 }
 
+/** Whether a log can have this segment size and this alignment. */
+export function areDimensions(segmentSize: number, alignment: number): boolean {
+  const sizeFits =
+    isPowerOfTwo(segmentSize) && segmentSize >= MIN_SEGMENT_SIZE && segmentSize <= MAX_SEGMENT_SIZE
+  const alignmentFits =
+    alignment >= MIN_ALIGNMENT && alignment <= MAX_ALIGNMENT && alignment % MIN_ALIGNMENT === 0
+  // Room for a header block, and for at least two groups behind it.
+  return sizeFits && alignmentFits && segmentSize % alignment === 0 && segmentSize >= 4 * alignment
+}
+
 /** The segment that holds the record at an LSN. */
 export function segmentOf(lsn: number, segmentSize: number): number {
   return Math.floor(lsn / segmentSize)
