@@ -29,7 +29,9 @@ function change(bytes: Uint8Array, from: number, to: number, random: Random): vo
 }
 
 function forge(device: SimulatedDevice, random: Random): void {
-  const segments = device.names().filter(name => name.endsWith('.seg'))
+  // Not a file whose preparation the kill has cut short.
+  const isWhole = (name: string) => name.endsWith('.seg') && device.bytesOf(name).length >= 8 * A
+  const segments = device.names().filter(isWhole)
   const file = segments[random.int(0, segments.length - 1)]
   const set = (bytes: Uint8Array, at: number, value: number) =>
     new DataView(bytes.buffer, bytes.byteOffset).setUint32(at, value, true)
