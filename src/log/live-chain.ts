@@ -61,6 +61,12 @@ export class LiveChain {
     return segment.base + segment.header.fileBytes
   }
 
+  /** Segments behind the end were prepared and never used: they are not part of the log. */
+  endAt(end: number): void {
+    const last = end === 0 ? 0 : segmentOfEnd(end, this.segmentSize)
+    while ((this.segments.at(-1)?.header.number ?? 0) > last) this.segments.pop()!.file.close()
+  }
+
   close(): void {
     for (const segment of this.segments) segment.file.close()
   }

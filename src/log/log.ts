@@ -238,6 +238,7 @@ export class Log {
       if (writer.poison !== undefined) throw writer.poison
       if (writer.hasForked) await manifestFile.update({ floor: writer.durableLsn, pinned: true })
     } finally {
+      await this.#reader.idle()
       chain.close()
       manifestFile?.file.close()
       directory.close()

@@ -28,6 +28,8 @@ const AT = {
 }
 const COPY_END = 96
 const UUID_BYTES = 16
+/** Openings and updates: out of reach, and still a safe integer when one is added. */
+const MAX_COUNT = 2 ** 52
 
 export const MANIFEST_NAME = 'MANIFEST'
 /** Where the copies stand: far enough apart that no one write of any device touches both. */
@@ -98,7 +100,8 @@ export function decodeManifest(bytes: Uint8Array): CopyFinding {
     fields.u32(AT.pinned) <= 1 &&
     areDimensions(segmentSize, alignment) &&
     newest.number <= maxSegmentNumber(segmentSize) &&
-    [epoch, update, newest.number, floor, trimLsn].every(Number.isSafeInteger)
+    [epoch, update].every(count => count <= MAX_COUNT) &&
+    [newest.number, floor, trimLsn].every(Number.isSafeInteger)
   return sound ? { kind: 'good', manifest } : { kind: 'bad' }
 }
 

@@ -6,6 +6,7 @@ import {
   areDimensions,
   MAX_ALIGNMENT,
   MIN_ALIGNMENT,
+  MIN_SEGMENT_SIZE,
   parseSegmentName,
   segmentOfEnd,
 } from '../segment/format.ts'
@@ -55,12 +56,12 @@ export async function openForWriting(
   try {
     file = await openManifest(directory, options)
     const found = await readManifest(file)
-    const numbers = await segmentNumbers(directory)
-    const created = found.kind === 'none' && (await mayCreate(directory, options, numbers))
+    const created = found.kind === 'none' && (await mayCreate(directory, options))
     const manifestFile = created
       ? await createLog(directory, file, options)
       : new ManifestFile(file, ...goodManifest(found))
     const manifest = manifestFile.current
+    const numbers = await segmentNumbers(directory, manifest.segmentSize)
     if (!created) checkAgainst(manifest, file, options)
 
     chain = await walkLiveChain(directory, manifest)
@@ -70,6 +71,7 @@ export async function openForWriting(
     await makeSure(directory, file, chain, manifest.floor)
     await manifestFile.update({ epoch: manifest.epoch + 1, floor: verdict.end, pinned: true })
 
+    chain.endAt(verdict.end)
     const report: RecoveryReport = {
       verdict: created ? 'created' : verdict.kind,
       end: verdict.end,
@@ -132,15 +134,16 @@ async function lookAround(
   file: DiskFile,
   seen: ManifestVerdict,
 ): Promise<Opened> {
-  const numbers = await segmentNumbers(directory)
-  if (seen.kind === 'none' && numbers.length === 0) throw noLog(directory.path)
+  if (seen.kind === 'none') throw await missingManifest(directory, undefined)
   const [manifest] = goodManifest(seen)
+  const numbers = await segmentNumbers(directory, manifest.segmentSize)
   const chain = await walkLiveChain(directory, manifest)
   try {
     const facts = await gatherFacts(manifest, chain)
     const verdict = judge(facts)
     if (verdict.kind === 'corruption') throw verdict.error
     const end = Math.min(facts.evidence, verdict.end)
+    chain.endAt(end)
     const report: RecoveryReport = {
       verdict: verdict.kind,
       end: verdict.end,
@@ -209,12 +212,8 @@ async function missingManifest(directory: DiskDirectory, cause: unknown): Promis
 }
 
 /** No copy verifies. With segment files there, a log has lost its manifest; else there is no log yet. */
-async function mayCreate(
-  directory: DiskDirectory,
-  options: CheckedOptions,
-  numbers: readonly number[],
-): Promise<boolean> {
-  if (numbers.length > 0) throw lostManifest(directory.path)
+async function mayCreate(directory: DiskDirectory, options: CheckedOptions): Promise<boolean> {
+  if ((await segmentNumbers(directory)).length > 0) throw lostManifest(directory.path)
   if (!options.create) throw noLog(directory.path)
   return true
 }
@@ -296,10 +295,13 @@ async function makeSure(
   await manifest.sync()
 }
 
-async function segmentNumbers(directory: DiskDirectory): Promise<number[]> {
+/** Before a manifest is read the segment size is not known: a name that fits any size counts. */
+async function segmentNumbers(
+  directory: DiskDirectory,
+  segmentSize: number = MIN_SEGMENT_SIZE,
+): Promise<number[]> {
   const names = await directory.list()
-  // Before a manifest is read the segment size is not known: any canonical name counts.
-  return names.flatMap(name => parseSegmentName(name, 1) ?? [])
+  return names.flatMap(name => parseSegmentName(name, segmentSize) ?? [])
 }
 
 function liveNumbers(chain: LiveChain): Set<number> {

@@ -42,6 +42,8 @@ export class Reader {
   readonly #trimLsn: () => number
   readonly #durableLsn: () => number
   readonly #pool: DiskBuffer[] = []
+  #underWay = 0
+  #onIdle: (() => void) | undefined
 
   constructor(chain: LiveChain, trimLsn: () => number, durableLsn: () => number) {
     this.#chain = chain
@@ -53,7 +55,29 @@ export class Reader {
    * The record at a durable LSN.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_NOT_FOUND, CorruptionError, SystemError
    */
-  async read(lsn: number): Promise<Buffer> {
+  read(lsn: number): Promise<Buffer> {
+    return this.#tracked(() => this.#read(lsn))
+  }
+
+  /** Resolves when no read is under way: only then may the files be closed. */
+  async idle(): Promise<void> {
+    if (this.#underWay === 0) return
+    await new Promise<void>(resolve => {
+      this.#onIdle = resolve
+    })
+  }
+
+  async #tracked<T>(run: () => Promise<T>): Promise<T> {
+    this.#underWay++
+    try {
+      return await run()
+    } finally {
+      this.#underWay--
+      if (this.#underWay === 0) this.#onIdle?.()
+    }
+  }
+
+  async #read(lsn: number): Promise<Buffer> {
     const segment = this.#segmentFor(lsn)
     const { alignment, maxGroup } = this.#chain
     const end = Math.min(segment.cut, this.#durableLsn())
@@ -76,7 +100,11 @@ export class Reader {
    * there is none.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, CorruptionError, SystemError
    */
-  async start(from: number, window: Window): Promise<Position | undefined> {
+  start(from: number, window: Window): Promise<Position | undefined> {
+    return this.#tracked(() => this.#start(from, window))
+  }
+
+  async #start(from: number, window: Window): Promise<Position | undefined> {
     const segment = this.#firstAtOrAfter(from)
     if (segment === undefined) return undefined
     const first = Math.max(from, segment.base + this.#chain.alignment)
@@ -93,7 +121,11 @@ export class Reader {
    * The group at a durable place, whose bytes are good until the window is used again.
    * @throws CorruptionError, SystemError
    */
-  async group({ segment, lsn }: Position, end: number, window: Window): Promise<LoadedGroup> {
+  group(position: Position, end: number, window: Window): Promise<LoadedGroup> {
+    return this.#tracked(() => this.#group(position, end, window))
+  }
+
+  async #group({ segment, lsn }: Position, end: number, window: Window): Promise<LoadedGroup> {
     const { maxGroup, alignment } = this.#chain
     const { base, file, header } = segment
     const place = { salt: header.salt, lsn }

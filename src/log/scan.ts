@@ -26,8 +26,9 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   #records: ReturnType<typeof recordsOf> | undefined
   #started = false
   #done = false
-  /** The call of `next` that is reading: those behind it wait for it. */
-  #reading: Promise<Next> | undefined
+  /** Calls of `next` that have not settled: those behind them wait their turn. */
+  #waiting = 0
+  #last: Promise<unknown> = Promise.resolve()
 
   /** @param check throws when the log has been closed meanwhile */
   constructor(reader: Reader, from: number, to: number, check: () => void) {
@@ -39,20 +40,21 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   }
 
   next(): Promise<Next> {
-    if (this.#reading !== undefined) return this.#after(this.#reading)
-    if (this.#done) return Promise.resolve(END)
-    try {
-      this.#check()
-      const record = this.#recordInGroup()
-      if (record !== undefined) return Promise.resolve(record)
-    } catch (error) {
-      this.#done = true
-      return Promise.reject(error)
+    if (this.#waiting === 0) {
+      try {
+        const record = this.#atHand()
+        if (record !== undefined) return Promise.resolve(record)
+      } catch (error) {
+        return Promise.reject(error)
+      }
     }
-    this.#reading = this.#readOn().finally(() => {
-      this.#reading = undefined
-    })
-    return this.#reading
+    this.#waiting++
+    const result = this.#last.then(() => this.#atHand() ?? this.#readOn())
+    const settled = () => {
+      this.#waiting--
+    }
+    this.#last = result.then(settled, settled)
+    return result
   }
 
   async return(): Promise<Next> {
@@ -64,9 +66,16 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
     return this
   }
 
-  async #after(reading: Promise<Next>): Promise<Next> {
-    await reading.catch(() => {})
-    return this.next()
+  /** What needs no reading; undefined when it does. */
+  #atHand(): Next | undefined {
+    if (this.#done) return END
+    try {
+      this.#check()
+      return this.#recordInGroup()
+    } catch (error) {
+      this.#done = true
+      throw error
+    }
   }
 
   #recordInGroup(): Next | undefined {

@@ -61,9 +61,7 @@ export class SegmentSupply {
   request(parent: SegmentRef): void {
     if (this.#ready !== undefined || this.#preparing !== undefined || this.#stopped) return
     this.#refusal = undefined
-    this.#preparing = this.#prepare(parent).finally(() => {
-      this.#preparing = undefined
-    })
+    this.#preparing = this.#prepare(parent)
   }
 
   /** Hands out the segment that is ready; the file after it is longer. */
@@ -113,8 +111,10 @@ export class SegmentSupply {
         await manifest.update(() => ({ newest: prepared.header, floor: durableLsn() }))
       }
       this.#ready = prepared
+      this.#preparing = undefined
       onReady()
     } catch (error) {
+      this.#preparing = undefined
       onFailed(error)
     }
   }
@@ -131,6 +131,8 @@ export class SegmentSupply {
   }
 
   #onUnprepared(error: unknown): void {
+    // Before anyone is told: who is refused may ask again at once.
+    this.#preparing = undefined
     if (error instanceof Abandoned) return
     if (isHarmless(error)) {
       this.#refusal = error

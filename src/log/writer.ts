@@ -409,20 +409,10 @@ export class Writer {
   }
 
   #enter(segment: LiveSegment, link: number): void {
-    this.#dropUnused()
     const parent = this.#parts.chain.segments.at(-1)
     if (parent !== undefined) parent.cut = Math.min(parent.cut, link)
     this.#parts.chain.segments.push(segment)
     this.#segment = segment
-  }
-
-  /** Segments that were prepared by an earlier opening and never got a group are dead after the fork. */
-  #dropUnused(): void {
-    const { segments } = this.#parts.chain
-    const parent = this.#parentOfEnd().number
-    while (segments.length > 0 && segments.at(-1)!.header.number > parent) {
-      segments.pop()!.file.close()
-    }
   }
 
   #asLive({ header, file }: PreparedSegment): LiveSegment {
