@@ -101,7 +101,8 @@ export function decodeManifest(bytes: Uint8Array): CopyFinding {
     areDimensions(segmentSize, alignment) &&
     newest.number <= maxSegmentNumber(segmentSize) &&
     [epoch, update].every(count => count <= MAX_COUNT) &&
-    [newest.number, floor, trimLsn].every(Number.isSafeInteger)
+    [newest.number, floor, trimLsn].every(Number.isSafeInteger) &&
+    trimLsn <= floor
   return sound ? { kind: 'good', manifest } : { kind: 'bad' }
 }
 

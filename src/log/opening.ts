@@ -80,7 +80,8 @@ export async function openForWriting(
       tornAt: verdict.kind === 'torn tail' ? facts.bad : undefined,
       manifestUpdatesApart: found.kind === 'good' ? found.updatesApart : undefined,
     }
-    const deadNumbers = numbers.filter(number => !liveNumbers(chain!).has(number))
+    const live = liveNumbers(chain)
+    const deadNumbers = numbers.filter(number => !live.has(number))
     const highestNumber = Math.max(0, manifest.newest.number, ...numbers)
     const { end } = verdict
     return {
@@ -153,7 +154,8 @@ async function lookAround(
       manifestUpdatesApart: undefined,
     }
     file.close()
-    const deadNumbers = numbers.filter(number => !liveNumbers(chain).has(number))
+    const live = liveNumbers(chain)
+    const deadNumbers = numbers.filter(number => !live.has(number))
     const highestNumber = Math.max(0, manifest.newest.number, ...numbers)
     const manifestFile = undefined
     return { directory, manifest, manifestFile, chain, end, report, deadNumbers, highestNumber }

@@ -105,6 +105,7 @@ export class Reader {
   }
 
   async #start(from: number, window: Window): Promise<Position | undefined> {
+    if (from >= this.#durableLsn()) return undefined
     const segment = this.#firstAtOrAfter(from)
     if (segment === undefined) return undefined
     const first = Math.max(from, segment.base + this.#chain.alignment)
@@ -186,7 +187,7 @@ export class Reader {
     const { alignment, maxGroup } = this.#chain
     const { salt } = segment.header
     const lowest = Math.max(segment.base + alignment, alignDown(lsn, alignment) - maxGroup)
-    const limit = segment.cut - segment.base
+    const limit = Math.min(segment.cut, this.#durableLsn()) - segment.base
     await window.load(segment.file, lowest - segment.base, 2 * maxGroup, limit)
     for (let at = alignDown(lsn, alignment); at >= lowest; at -= alignment) {
       const bytes = await window.load(segment.file, at - segment.base, alignment, limit)

@@ -115,6 +115,7 @@ export class SegmentSupply {
       onReady()
     } catch (error) {
       this.#preparing = undefined
+      prepared.file.close()
       onFailed(error)
     }
   }

@@ -379,8 +379,8 @@ export class Writer {
   #fork(): void {
     const { directory, manifest } = this.#parts
     const cut = this.#position
-    const segment = this.#asLive(this.#supply.take())
     const arena = this.#takeArena()
+    const segment = this.#asLive(this.#supply.take())
     const at = segment.base + this.#alignment
     const link = new PendingGroup(arena, segment, at, cut, this.#maxGroup)
     const length = link.seal(cut, this.#alignment)
@@ -391,6 +391,7 @@ export class Writer {
       directory.syncBlocking()
       manifest.updateBlocking({ newest: segment.header, floor: end, pinned: false })
     } catch (error) {
+      segment.file.close()
       this.#failAll(error)
       throw this.#poison
     }

@@ -79,6 +79,18 @@ onEachEngine(t, 'rotation through many small segments', async (t, engine) => {
     'a scan from between records begins with the next',
   )
   t.same(await all(again, again.durableLsn), [], 'a scan from the end is empty')
+  for (const behind of [1, 4096, 70_000, 2 ** 21, 2 ** 40]) {
+    t.same(await all(again, again.durableLsn + behind), [], `so is one from ${behind} behind it`)
+  }
+  const ordered = again.scan()
+  const order: (number | undefined)[] = []
+  const note = (result: { value?: { lsn: number } | undefined }) => order.push(result.value?.lsn)
+  const later = ordered.next().then(result => {
+    note(result)
+    return ordered.next().then(note)
+  })
+  await Promise.all([later, ordered.next().then(note)])
+  t.same(order, lsns.slice(0, 3), 'calls of next() settle in their order')
   const scan = again.scan()
   const asked = await Promise.all(Array.from({ length: 125 }, () => scan.next()))
   t.same(
@@ -208,6 +220,21 @@ onEachEngine(
     await after.close()
   },
 )
+
+onEachEngine(t, 'close waits for reads that are under way', async (t, engine) => {
+  const directory = temporaryDirectory(t)
+  const log = await Log.open(directory, { engine })
+  const lsns = await Promise.all([1, 2, 3].map(n => log.appendDurable(Buffer.alloc(100_000, n))))
+  await log.close()
+  const reader = await Log.open(directory, { engine, readOnly: true })
+  const reads = lsns.map(lsn => reader.read(lsn))
+  const closing = reader.close()
+  t.same(
+    (await Promise.all(reads)).map(data => data[0]),
+    [1, 2, 3],
+  )
+  await closing
+})
 
 onEachEngine(t, 'bad input gets a coded error and loses nothing', async (t, engine) => {
   const directory = temporaryDirectory(t)

@@ -171,6 +171,26 @@ t.test('a full disk is met before a record is accepted, and the log stays usable
   t.equal((await recordsOf(await openSimulated(device))).length, found.length)
 })
 
+t.test('who is refused for want of space may ask again at once', async t => {
+  const device = new SimulatedDevice()
+  device.capacityBytes = 140_000
+  const log = await openSimulated(device)
+  const codes: string[] = []
+  for (let tries = 0; tries < 3; tries++) {
+    codes.push((await rejection(log.appendDurable(Buffer.from('a')))).code)
+  }
+  t.same(
+    codes,
+    Array.from({ length: 3 }, () => 'ERR_RIOLOG_NO_SPACE'),
+  )
+  const last = log.appendDurable(Buffer.from('b')).catch(() => {
+    log.appendDurable(Buffer.from('c')).catch(() => {})
+    return log.close()
+  })
+  await last
+  t.pass('closing from within the refusal ends')
+})
+
 t.test('a disk that is full from the start', async t => {
   const device = new SimulatedDevice()
   device.capacityBytes = 140_000 // the manifest fits, a segment does not
