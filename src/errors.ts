@@ -12,6 +12,10 @@ export const ERROR_CODES = [
   'ERR_RIOLOG_CHAIN_TOO_LONG',
   'ERR_RIOLOG_CHAIN_BROKEN',
   'ERR_RIOLOG_BUFFER_LENT',
+  'ERR_RIOLOG_MISALIGNED',
+  'ERR_RIOLOG_UNSUPPORTED',
+  'ERR_RIOLOG_CANCELED',
+  'ERR_RIOLOG_TIMEOUT',
   'ERR_RIOLOG_OUT_OF_MEMORY',
   'ERR_RIOLOG_SYSTEM',
   'ERR_RIOLOG_NO_SPACE',
@@ -55,11 +59,17 @@ export class SystemError extends RiologError {
   readonly syscall: string
   readonly path: string | undefined
 
-  constructor(errno: number, syscall: string, path?: string, options?: ErrorOptions) {
+  constructor(
+    errno: number,
+    syscall: string,
+    path?: string,
+    options?: ErrorOptions & { code?: ErrorCode; message?: string },
+  ) {
     const name = errnoName(errno)
     const full = name === 'ENOSPC' || name === 'EDQUOT'
-    const code = full ? 'ERR_RIOLOG_NO_SPACE' : 'ERR_RIOLOG_SYSTEM'
-    super(code, `${syscall} failed: ${name}${path === undefined ? '' : ` (${path})`}`, options)
+    const code = options?.code ?? (full ? 'ERR_RIOLOG_NO_SPACE' : 'ERR_RIOLOG_SYSTEM')
+    const what = options?.message ?? `${syscall} failed: ${name}`
+    super(code, `${what}${path === undefined ? '' : ` (${path})`}`, options)
     this.errno = errno
     this.errnoName = name
     this.syscall = syscall

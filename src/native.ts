@@ -22,25 +22,65 @@ export interface TracedSqe {
   readonly address: number
   readonly length: number
   readonly opFlags: number
+  readonly ioprio: number
 }
 
+/** native/napi/ring_binding.cpp; numbers that are errnos are negative. */
 export interface RingBinding {
   readonly requests: ArrayBuffer
   readonly completions: ArrayBuffer
   readonly sqEntries: number
   readonly cqEntries: number
+  /** The most operations in flight. */
+  readonly slotCount: number
   readonly setupFlags: number
   readonly features: number
   readonly fd: number
-  submit(count: number): number
+  submit(count: number, look: boolean): number
   flush(): number
   reap(): number
+  wait(milliseconds: number): number
+  cancel(slot: number): void
+  recycleBuffers(): void
+  holdOpen(wanted: boolean): void
   close(): boolean
   supports(opcode: number): boolean
+  makeBufferTable(count: number): number
+  registerBuffer(memory: number): number
+  unregisterBuffer(index: number): number
+  makeFileTable(count: number): number
+  setFile(index: number, fd: number): number
+  addBufferGroup(count: number, bytesEach: number): number
+  removeBufferGroup(group: number): number
+  viewOfBufferGroup(group: number): ArrayBuffer | undefined
   setTracing(on: boolean): void
   takeTrace(): TracedSqe[]
   stats(): { inFlight: number; kernelOverflow: number }
 }
+
+/** FileCall::Kind in native/core/files.h */
+export const DIO_ALIGNMENT = 5
+export const GET_FLAGS = 6
+
+/** SocketCall::Kind and ::Option in native/core/sockets.h */
+export const SOCKET_CALL = {
+  SOCKET: 0,
+  BIND: 1,
+  LISTEN: 2,
+  SET_OPTION: 3,
+  GET_OPTION: 4,
+  NAME: 5,
+  PEER_NAME: 6,
+} as const
+export const SOCKET_OPTION = {
+  reuseAddress: 0,
+  reusePort: 1,
+  noDelay: 2,
+  v6Only: 3,
+  receiveBuffer: 4,
+  sendBuffer: 5,
+  keepAlive: 6,
+} as const
 
 export type FileCallback = (result: number) => void
 
@@ -52,6 +92,11 @@ export interface Addon {
   readonly RingBinding?: new (
     entries: number,
     cqEntries: number,
+    setupFlags: number | undefined,
+    sqPoll: boolean,
+    ioPoll: boolean,
+    sqThreadIdleMs: number,
+    sqThreadCpu: number,
     onCompletions: (count: number) => void,
   ) => RingBinding
   allocate(bytes: number): NativeMemory | undefined
@@ -106,6 +151,10 @@ export interface Addon {
     callback?: FileCallback,
   ): number
   closeFile(fd: number): number
+  /** Linux only, as {@link RingBinding}. */
+  socketCall(kind: number, fd: number, a: number, b: number, address?: Uint8Array): number
+  parseAddress(text: string, out: Uint8Array): number
+  formatAddress(bytes: Uint8Array): string
 }
 
 let loaded: Addon | undefined

@@ -56,6 +56,8 @@ int64_t runOnce(const FileCall& call) noexcept {
       return dropCache(call.fd);
     case FileCall::kDioAlignment:
       return dioAlignment(call.fd);
+    case FileCall::kGetFlags:
+      return fcntl(call.fd, F_GETFL);
   }
   return -EINVAL;
 }
@@ -76,6 +78,11 @@ int OpenFiles::close(int fd) noexcept {
   if (fds_.erase(fd) == 0) return -EBADF;
   // Never again after EINTR: on Linux the descriptor is gone then, too (close(2)).
   return ::close(fd) == 0 ? 0 : -errno;
+}
+
+bool OpenFiles::disown(int fd) noexcept {
+  const std::lock_guard<std::mutex> held(mutex_);
+  return fds_.erase(fd) > 0;
 }
 
 int64_t runFileCall(const FileCall& call, OpenFiles* files) {

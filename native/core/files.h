@@ -21,6 +21,8 @@ class OpenFiles {
   void add(int fd);
   // Closes a descriptor of this set; 0 or a negative errno, EBADF for any other.
   int close(int fd) noexcept;
+  // Gives a descriptor up to whoever closes it now; false for one that is not of this set.
+  bool disown(int fd) noexcept;
 
  private:
   std::mutex mutex_;  // files are opened on threads of libuv's pool
@@ -35,6 +37,7 @@ struct FileCall {
     kFlock = 3,         // (fd), exclusive, without waiting
     kDropCache = 4,     // (fd): what the page cache holds of a synced file is forgotten
     kDioAlignment = 5,  // (fd) -> bytes, 0 where statx(2) does not tell (STATX_DIOALIGN)
+    kGetFlags = 6,      // (fd) -> O_* as open(2) and fcntl(2) left them
   };
   Kind kind;
   int fd;

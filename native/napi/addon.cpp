@@ -10,6 +10,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exportFraming(env, exports);
   exportFiles(env, exports);
 #if defined(__linux__)
+  exportSockets(env, exports);
   exportRing(env, exports);
 #endif
   return exports;

@@ -30,9 +30,14 @@ inline uint64_t toLsn(const Napi::Value& value) {
   return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
 }
 
+// An ArrayBuffer over the memory, which gets it as an owner. undefined where V8 refuses memory that
+// it did not allocate (its sandbox, as in Electron).
+Napi::Value makeView(Napi::Env env, Memory* memory);
+
 void exportMemory(Napi::Env env, Napi::Object exports);
 void exportFraming(Napi::Env env, Napi::Object exports);
 void exportFiles(Napi::Env env, Napi::Object exports);
+void exportSockets(Napi::Env env, Napi::Object exports);
 void exportRing(Napi::Env env, Napi::Object exports);
 
 }  // namespace riolog::binding

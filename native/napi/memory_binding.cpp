@@ -41,7 +41,8 @@ void onViewCollected(node_api_basic_env, void*, void* memory) {
   static_cast<Memory*>(memory)->release();
 }
 
-// undefined where V8 refuses memory that it did not allocate (its sandbox, as in Electron).
+}  // namespace
+
 // Not Napi::ArrayBuffer::New: when Node refuses a view after it has taken the finalizer, it runs
 // the finalizer too, whose data node-addon-api has freed by then.
 Napi::Value makeView(Napi::Env env, Memory* memory) {
@@ -58,6 +59,8 @@ Napi::Value makeView(Napi::Env env, Memory* memory) {
   }
   return env.Undefined();
 }
+
+namespace {
 
 // A request's length has 32 bits, and Node 20 makes no view of more than 4 GiB.
 constexpr int64_t kMaxBytes = UINT32_MAX;

@@ -16,10 +16,10 @@ namespace {
 // kernel may still write to is leaked, never freed.
 constexpr int kTeardownDrainMs = 10'000;
 
-// How often one wake-up calls JavaScript. Operations that complete at once (a read from the page
-// cache) can be followed by others for ever; timers and sockets must get their turn. The ring's fd
-// stays readable, so the loop comes back for the rest.
-constexpr int kRoundsPerWakeup = 16;
+// How often one turn of the event loop tells JavaScript of completions. Operations that complete at
+// once (a read from the page cache) can be followed by others for ever; timers and sockets must get
+// their turn. The ring's fd stays readable, so the loop comes back for the rest.
+constexpr int kRoundsPerTurn = 16;
 
 class RingBinding;
 
@@ -46,6 +46,18 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   Napi::Value setTracing(const Napi::CallbackInfo& info);
   Napi::Value takeTrace(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
+  Napi::Value cancel(const Napi::CallbackInfo& info);
+  Napi::Value wait(const Napi::CallbackInfo& info);
+  Napi::Value recycleBuffers(const Napi::CallbackInfo& info);
+  Napi::Value holdOpen(const Napi::CallbackInfo& info);
+  Napi::Value makeBufferTable(const Napi::CallbackInfo& info);
+  Napi::Value registerBuffer(const Napi::CallbackInfo& info);
+  Napi::Value unregisterBuffer(const Napi::CallbackInfo& info);
+  Napi::Value makeFileTable(const Napi::CallbackInfo& info);
+  Napi::Value setFile(const Napi::CallbackInfo& info);
+  Napi::Value addBufferGroup(const Napi::CallbackInfo& info);
+  Napi::Value removeBufferGroup(const Napi::CallbackInfo& info);
+  Napi::Value viewOfBufferGroup(const Napi::CallbackInfo& info);
 
   static void onReadable(uv_poll_s* poll, int status, int events);
   static void onEnvironmentEnd(napi_async_cleanup_hook_handle handle, void* data);
@@ -53,15 +65,19 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
 
   bool startPolling(Napi::Env env, int* error);
   size_t gather(bool* wake);
+  size_t takeGathered();
   bool callBack(Napi::Env env, size_t count);
   void deliver();
   void holdLoop();
   void shutDown();
 
+  std::shared_ptr<OpenFiles> files_;  // outlives the ring
   std::unique_ptr<Ring> ring_;
   std::shared_ptr<MemoryTable> memories_;
   Poll* poll_ = nullptr;
-  bool held_ = false;  // operations are in flight: the loop and this object are kept alive
+  bool held_ = false;      // operations are in flight: the loop and this object are kept alive
+  bool heldOpen_ = false;  // JavaScript waits for messages of other rings
+  int roundsInThisTurn_ = 0;
 
   // The areas belong to JavaScript; the references keep them where they are.
   Napi::Reference<Napi::ArrayBuffer> requestArea_;
@@ -84,16 +100,29 @@ void throwSystemError(Napi::Env env, const char* syscall, int error) {
   thrown.ThrowAsJavaScriptException();
 }
 
-// (entries, cqEntries, onCompletions(count)): the object gets `requests` and `completions`, the
-// areas that both sides share, and what the kernel made of the configuration.
-RingBinding::RingBinding(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<RingBinding>(info), memories_(dataOf(info.Env()).memories) {
-  Napi::Env env = info.Env();
+RingConfig toConfig(const Napi::CallbackInfo& info) {
+  const auto number = [&info](size_t i) { return info[i].As<Napi::Number>(); };
   RingConfig config;
-  config.entries = info[0].As<Napi::Number>().Uint32Value();
-  config.cqEntries = info[1].As<Napi::Number>().Uint32Value();
+  config.entries = number(0).Uint32Value();
+  config.cqEntries = number(1).Uint32Value();
+  if (info[2].IsNumber()) config.flags = number(2).Uint32Value();
+  config.sqPoll = info[3].As<Napi::Boolean>().Value();
+  config.ioPoll = info[4].As<Napi::Boolean>().Value();
+  config.sqThreadIdleMs = number(5).Uint32Value();
+  config.sqThreadCpu = number(6).Int32Value();
+  return config;
+}
+
+// (entries, cqEntries, setupFlags | undefined, sqPoll, ioPoll, sqThreadIdleMs, sqThreadCpu,
+// onCompletions(count)): the object gets `requests` and `completions`, the areas that both sides
+// share, and what the kernel made of the configuration.
+RingBinding::RingBinding(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<RingBinding>(info),
+      files_(dataOf(info.Env()).files),
+      memories_(dataOf(info.Env()).memories) {
+  Napi::Env env = info.Env();
   RingFailure failure{};
-  ring_.reset(Ring::open(config, &failure));
+  ring_.reset(Ring::open(toConfig(info), files_.get(), &failure));
   if (ring_ == nullptr) {
     throwSystemError(env, failure.syscall, failure.error);
     return;
@@ -106,15 +135,16 @@ RingBinding::RingBinding(const Napi::CallbackInfo& info)
   requestCapacity_ = ring_->entries();
   completions_ = static_cast<Completion*>(completions.Data());
   completionCapacity_ = ring_->cqEntries();
-  onCompletions_ = Napi::Weak(info[2].As<Napi::Function>());
+  onCompletions_ = Napi::Weak(info[7].As<Napi::Function>());
   asyncContext_ = std::make_unique<Napi::AsyncContext>(env, "riolog:ring");
 
   auto self = info.This().As<Napi::Object>();
-  self.Set("onCompletions", info[2]);
+  self.Set("onCompletions", info[7]);
   self.Set("requests", requests);
   self.Set("completions", completions);
   self.Set("sqEntries", ring_->entries());
   self.Set("cqEntries", ring_->cqEntries());
+  self.Set("slotCount", ring_->slotCount());
   self.Set("setupFlags", ring_->setupFlags());
   self.Set("features", ring_->features());
   self.Set("fd", ring_->fd());
@@ -186,7 +216,7 @@ RingBinding::~RingBinding() { shutDown(); }
 // While operations are in flight the event loop stays alive, and so does this object: their
 // completions must find it.
 void RingBinding::holdLoop() {
-  const bool wanted = ring_ != nullptr && (ring_->inFlight() > 0 || gathered_ > 0);
+  const bool wanted = ring_ != nullptr && (ring_->inFlight() > 0 || gathered_ > 0 || heldOpen_);
   if (wanted == held_ || poll_ == nullptr) return;
   held_ = wanted;
   if (wanted) {
@@ -201,6 +231,12 @@ void RingBinding::holdLoop() {
 size_t RingBinding::gather(bool* wake) {
   const size_t count = ring_->reap(completions_ + gathered_, completionCapacity_ - gathered_, wake);
   gathered_ += count;
+  return count;
+}
+
+size_t RingBinding::takeGathered() {
+  const size_t count = gathered_;
+  gathered_ = 0;
   return count;
 }
 
@@ -219,13 +255,13 @@ bool RingBinding::callBack(Napi::Env env, size_t count) {
 void RingBinding::deliver() {
   Napi::Env env = Env();
   Napi::HandleScope scope(env);
-  for (int round = 0; round < kRoundsPerWakeup && ring_ != nullptr; round++) {
+  roundsInThisTurn_ = 0;
+  while (roundsInThisTurn_ < kRoundsPerTurn && ring_ != nullptr) {
+    roundsInThisTurn_++;
     bool wake = false;
     gather(&wake);
     if (!wake) break;
-    const size_t count = gathered_;
-    gathered_ = 0;
-    if (!callBack(env, count)) break;
+    if (!callBack(env, takeGathered())) break;
   }
   // What the kernel could not take before may fit now (EBUSY, EAGAIN).
   if (ring_ != nullptr && ring_->hasUnflushed()) ring_->flush();
@@ -237,9 +273,11 @@ void RingBinding::onReadable(uv_poll_s* poll, int, int) {
   if (self != nullptr) self->deliver();
 }
 
-// (count) -> 0 when the kernel has taken all, else the errno of io_uring_enter: the requests are
-// staged, and flush() has to be called again. Throws when a request is malformed: none is taken
-// then.
+// (count, look) -> a negative errno of io_uring_enter: EAGAIN and EBUSY mean that the requests are
+// staged and flush() has to be called again, after any other they complete with that errno. Else
+// the number of completions that are in the area already; `look` asks for that, and it is often
+// enough so (a read from the page cache), but not without end in one turn of the event loop. Throws
+// when a request is malformed: none is taken then.
 Napi::Value RingBinding::submit(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const size_t count = info[0].As<Napi::Number>().Uint32Value();
@@ -255,13 +293,22 @@ Napi::Value RingBinding::submit(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const int error = ring_->flush();
+  size_t told = 0;
+  const bool look = info[1].As<Napi::Boolean>().Value();
+  if (error == 0 && look && roundsInThisTurn_ < kRoundsPerTurn && ring_->hasCompletions()) {
+    roundsInThisTurn_++;
+    bool wake = false;
+    gather(&wake);
+    if (wake) told = takeGathered();
+  }
   holdLoop();
-  return Napi::Number::New(env, error);
+  return Napi::Number::New(env, error != 0 ? -error : static_cast<double>(told));
 }
 
 Napi::Value RingBinding::flush(const Napi::CallbackInfo& info) {
   const int error = ring_ != nullptr ? ring_->flush() : 0;
-  return Napi::Number::New(info.Env(), error);
+  holdLoop();
+  return Napi::Number::New(info.Env(), -error);
 }
 
 // () -> completions now in the completion area, told to nobody else.
@@ -269,10 +316,91 @@ Napi::Value RingBinding::reap(const Napi::CallbackInfo& info) {
   if (ring_ == nullptr) return Napi::Number::New(info.Env(), 0);
   bool wake = false;
   gather(&wake);
-  const size_t count = gathered_;
-  gathered_ = 0;
+  const size_t count = takeGathered();
   holdLoop();
   return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
+// (milliseconds, < 0 for no limit) -> completions in the area, after a wait for one; 0 when the
+// time is over. Holds up the thread.
+Napi::Value RingBinding::wait(const Napi::CallbackInfo& info) {
+  if (ring_ != nullptr && gathered_ == 0) ring_->wait(info[0].As<Napi::Number>().Int32Value());
+  return reap(info);
+}
+
+// (slot)
+Napi::Value RingBinding::cancel(const Napi::CallbackInfo& info) {
+  if (ring_ != nullptr) ring_->cancel(info[0].As<Napi::Number>().Uint32Value());
+  return info.Env().Undefined();
+}
+
+// (): what completions named of the provided buffers has been copied.
+Napi::Value RingBinding::recycleBuffers(const Napi::CallbackInfo& info) {
+  if (ring_ != nullptr) ring_->recycleBuffers();
+  return info.Env().Undefined();
+}
+
+// (wanted): whether the loop is kept alive though nothing is in flight.
+Napi::Value RingBinding::holdOpen(const Napi::CallbackInfo& info) {
+  heldOpen_ = info[0].As<Napi::Boolean>().Value();
+  holdLoop();
+  return info.Env().Undefined();
+}
+
+// ---- registration: each gives a negative errno when it fails ----
+
+// (count) -> 0
+Napi::Value RingBinding::makeBufferTable(const Napi::CallbackInfo& info) {
+  const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
+  return Napi::Number::New(info.Env(), ring_ != nullptr ? ring_->makeBufferTable(count) : -EBADF);
+}
+
+// (memory id) -> index
+Napi::Value RingBinding::registerBuffer(const Napi::CallbackInfo& info) {
+  Memory* memory = memories_->find(info[0].As<Napi::Number>().Int32Value());
+  const bool possible = ring_ != nullptr && memory != nullptr;
+  return Napi::Number::New(info.Env(), possible ? ring_->registerBuffer(memory) : -EBADF);
+}
+
+// (index) -> 0
+Napi::Value RingBinding::unregisterBuffer(const Napi::CallbackInfo& info) {
+  const int index = info[0].As<Napi::Number>().Int32Value();
+  return Napi::Number::New(info.Env(), ring_ != nullptr ? ring_->unregisterBuffer(index) : -EBADF);
+}
+
+// (count) -> 0
+Napi::Value RingBinding::makeFileTable(const Napi::CallbackInfo& info) {
+  const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
+  return Napi::Number::New(info.Env(), ring_ != nullptr ? ring_->makeFileTable(count) : -EBADF);
+}
+
+// (index, fd | -1) -> 0
+Napi::Value RingBinding::setFile(const Napi::CallbackInfo& info) {
+  const uint32_t index = info[0].As<Napi::Number>().Uint32Value();
+  const int fd = info[1].As<Napi::Number>().Int32Value();
+  return Napi::Number::New(info.Env(), ring_ != nullptr ? ring_->setFile(index, fd) : -EBADF);
+}
+
+// (count, bytes each) -> group
+Napi::Value RingBinding::addBufferGroup(const Napi::CallbackInfo& info) {
+  const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
+  const uint32_t bytes = info[1].As<Napi::Number>().Uint32Value();
+  const int result = ring_ != nullptr ? ring_->addBufferGroup(count, bytes) : -EBADF;
+  return Napi::Number::New(info.Env(), result);
+}
+
+// (group) -> 0; EBUSY while an operation uses it
+Napi::Value RingBinding::removeBufferGroup(const Napi::CallbackInfo& info) {
+  const auto group = static_cast<uint16_t>(info[0].As<Napi::Number>().Uint32Value());
+  const int result = ring_ != nullptr ? ring_->removeBufferGroup(group) : -EBADF;
+  return Napi::Number::New(info.Env(), result);
+}
+
+// (group) -> an ArrayBuffer over all its buffers, undefined when there is no such group
+Napi::Value RingBinding::viewOfBufferGroup(const Napi::CallbackInfo& info) {
+  const auto number = static_cast<uint16_t>(info[0].As<Napi::Number>().Uint32Value());
+  const BufferGroup* group = ring_ != nullptr ? ring_->bufferGroup(number) : nullptr;
+  return group != nullptr ? makeView(info.Env(), group->data()) : info.Env().Undefined();
 }
 
 Napi::Value RingBinding::close(const Napi::CallbackInfo& info) {
@@ -307,6 +435,7 @@ Napi::Value RingBinding::takeTrace(const Napi::CallbackInfo& info) {
     entry.Set("address", static_cast<double>(traced.address));
     entry.Set("length", traced.length);
     entry.Set("opFlags", traced.opFlags);
+    entry.Set("ioprio", traced.ioprio);
     out.Set(index++, entry);
   }
   ring_->clearTrace();
@@ -332,6 +461,18 @@ Napi::Function RingBinding::define(Napi::Env env) {
                          InstanceMethod<&RingBinding::setTracing>("setTracing"),
                          InstanceMethod<&RingBinding::takeTrace>("takeTrace"),
                          InstanceMethod<&RingBinding::stats>("stats"),
+                         InstanceMethod<&RingBinding::cancel>("cancel"),
+                         InstanceMethod<&RingBinding::wait>("wait"),
+                         InstanceMethod<&RingBinding::recycleBuffers>("recycleBuffers"),
+                         InstanceMethod<&RingBinding::holdOpen>("holdOpen"),
+                         InstanceMethod<&RingBinding::makeBufferTable>("makeBufferTable"),
+                         InstanceMethod<&RingBinding::registerBuffer>("registerBuffer"),
+                         InstanceMethod<&RingBinding::unregisterBuffer>("unregisterBuffer"),
+                         InstanceMethod<&RingBinding::makeFileTable>("makeFileTable"),
+                         InstanceMethod<&RingBinding::setFile>("setFile"),
+                         InstanceMethod<&RingBinding::addBufferGroup>("addBufferGroup"),
+                         InstanceMethod<&RingBinding::removeBufferGroup>("removeBufferGroup"),
+                         InstanceMethod<&RingBinding::viewOfBufferGroup>("viewOfBufferGroup"),
                      });
 }
 

@@ -3,6 +3,7 @@ import * as fs from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { errnoName, fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
+import { alignmentOf, DEFAULT_ALIGNMENT } from '../ring/direct-alignment.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow } from './disk.ts'
 
 /** FileCall::Kind in native/core/files.h */
@@ -10,9 +11,6 @@ const OPEN_AT = 0
 const UNLINK_AT = 1
 const FLOCK = 3
 const DROP_CACHE = 4
-const DIO_ALIGNMENT = 5
-
-const DEFAULT_ALIGNMENT = 4096
 
 /** macOS has no O_DIRECT; 0 then, and the file counts as not direct. */
 const O_DIRECT = fs.constants.O_DIRECT ?? 0
@@ -158,9 +156,7 @@ export abstract class PosixFile implements DiskFile {
   }
 
   alignment(): number {
-    const told = addon().fileCall(DIO_ALIGNMENT, this.fd, '', '', 0, 0)
-    if (told > 0) return told
-    return logicalBlockSize(attempt(() => fs.fstatSync(this.fd)).dev) ?? DEFAULT_ALIGNMENT
+    return alignmentOf(this.fd)
   }
 
   tryLock(): boolean {
@@ -236,17 +232,4 @@ export function progress(before: number, after: number, name: string): number {
     throw new SystemError(-5, 'write', name)
   }
   return after
-}
-
-function logicalBlockSize(device: number): number | undefined {
-  // Linux: the old 8:8 layout, extended (makedev(3)).
-  const major = Math.floor(device / 256) % 4096
-  const minor = (device % 256) + Math.floor(device / 0x100000) * 256
-  for (const up of ['', '/..']) {
-    try {
-      const path = `/sys/dev/block/${major}:${minor}${up}/queue/logical_block_size`
-      return Number(fs.readFileSync(path, 'utf8'))
-    } catch {}
-  }
-  return undefined
 }

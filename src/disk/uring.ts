@@ -6,10 +6,9 @@ import {
   IORING_OP_READ,
   IORING_OP_WRITE,
   IOSQE_IO_LINK,
-  NEVER_QUIET,
-  NO_MEMORY,
 } from '../ring/abi.ts'
-import { type Operation, RequestQueue } from '../ring/request-queue.ts'
+import { Operation } from '../ring/operation.ts'
+import { RequestQueue } from '../ring/request-queue.ts'
 import type { Disk, DiskBuffer, DiskDirectory } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
 import { promised } from './threadpool.ts'
@@ -24,7 +23,7 @@ const shared: { queue: RequestQueue | undefined; users: number } = { queue: unde
 
 /** @throws ERR_RIOLOG_NO_IO_URING */
 function acquireQueue(): RequestQueue {
-  shared.queue ??= new RequestQueue(RING_ENTRIES, RING_CQ_ENTRIES)
+  shared.queue ??= new RequestQueue({ depth: RING_ENTRIES, cqDepth: RING_CQ_ENTRIES })
   shared.users++
   return shared.queue
 }
@@ -173,8 +172,6 @@ function isTransient(result: number): boolean {
   return name === 'EINTR' || name === 'EAGAIN'
 }
 
-function ignore(): void {}
-
 function transfer(
   opcode: number,
   fd: number,
@@ -183,33 +180,20 @@ function transfer(
   length: number,
   fileOffset: number,
 ): Operation {
-  return {
-    opcode,
-    sqeFlags: 0,
-    fd,
-    fileOffset,
-    length,
-    memory: buffer.memory.id,
-    memoryOffset,
-    opFlags: 0,
-    quietResult: NEVER_QUIET,
-    settle: ignore,
-  }
+  const operation = new Operation(opcode)
+  operation.fd = fd
+  operation.offset = fileOffset
+  operation.length = length
+  operation.memory = buffer.memory.id
+  operation.memoryOffset = memoryOffset
+  return operation
 }
 
 function syncRequest(fd: number, flags: number): Operation {
-  return {
-    opcode: IORING_OP_FSYNC,
-    sqeFlags: 0,
-    fd,
-    fileOffset: 0,
-    length: 0,
-    memory: NO_MEMORY,
-    memoryOffset: 0,
-    opFlags: flags,
-    quietResult: NEVER_QUIET,
-    settle: ignore,
-  }
+  const operation = new Operation(IORING_OP_FSYNC)
+  operation.fd = fd
+  operation.opFlags = flags
+  return operation
 }
 
 function fsync(queue: RequestQueue, fd: number, done: Done): void {

@@ -15,6 +15,7 @@ export class IoBuffer {
   #memory: NativeMemory
   #view: ArrayBuffer
   #lent = false
+  readonly #registrations = new Map<object, number>()
 
   private constructor(memory: NativeMemory) {
     this.#memory = memory
@@ -42,14 +43,36 @@ export class IoBuffer {
    * @throws ERR_RIOLOG_BUFFER_LENT while an operation has the buffer
    */
   get bytes(): Uint8Array {
-    this.#refuseIfLent()
+    this.checkNotLent()
     this.#leaveTransferred()
     return new Uint8Array(this.#view)
   }
 
+  /** True while a ring keeps its pages at hand (`ring.registerBuffer`). */
+  get registered(): boolean {
+    return this.#registrations.size > 0
+  }
+
+  /** @internal */
+  setRegistered(ring: object, index: number): void {
+    this.#registrations.set(ring, index)
+  }
+
+  /** @internal The index that it had with a ring, which it has no more. */
+  takeRegistered(ring: object): number | undefined {
+    const index = this.#registrations.get(ring)
+    this.#registrations.delete(ring)
+    return index
+  }
+
+  /** @internal For the ring's table of registered buffers. */
+  get memoryId(): number {
+    return this.#memory.id
+  }
+
   /** @internal Takes the buffer away from JavaScript until {@link giveBack}. Returns its id. */
   lend(): number {
-    this.#refuseIfLent()
+    this.checkNotLent()
     this.#leaveTransferred()
     this.#lent = true
     addon().detach(this.#view)
@@ -76,7 +99,8 @@ export class IoBuffer {
     this.#view = memory.buffer
   }
 
-  #refuseIfLent(): void {
+  /** @internal @throws ERR_RIOLOG_BUFFER_LENT */
+  checkNotLent(): void {
     if (this.#lent) {
       throw new RiologError('ERR_RIOLOG_BUFFER_LENT', 'an operation in flight has this buffer')
     }

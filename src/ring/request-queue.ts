@@ -1,26 +1,28 @@
 import { constants } from 'node:os'
-import { RiologError, SystemError } from '../errors.ts'
+import { RiologError } from '../errors.ts'
 import { addon, type RingBinding, type TracedSqe } from '../native.ts'
-import { COMPLETION_BYTES, REQUEST_BYTES } from './abi.ts'
+import {
+  COMPLETION_BYTES,
+  IORING_CQE_F_BUFFER,
+  IORING_CQE_F_MORE,
+  IORING_SETUP_IOPOLL,
+  MESSAGE_SLOT,
+  REQUEST_BYTES,
+} from './abi.ts'
 import { noIoUring } from './diagnosis.ts'
+import type { Operation } from './operation.ts'
+import type { Profiler } from './profile.ts'
 
-/** One request to the kernel, and who is told of its completion. */
-export interface Operation {
-  opcode: number
-  /** IOSQE_* */
-  sqeFlags: number
-  fd: number
-  fileOffset: number
-  length: number
-  /** `NativeMemory.id`, or NO_MEMORY. */
-  memory: number
-  memoryOffset: number
-  /** rw_flags, fsync_flags, …: the SQE's field is chosen by the opcode. */
-  opFlags: number
-  /** A completion with just this result need not wake JavaScript; NEVER_QUIET otherwise. */
-  quietResult: number
-  /** Called once: `result` is >= 0, or a negative errno. */
-  settle(result: number, flags: number): void
+export interface QueueOptions {
+  /** Entries of the submission queue. */
+  readonly depth: number
+  /** Entries of the completion queue. */
+  readonly cqDepth: number
+  /** IORING_SETUP_* instead of the best that the kernel knows. */
+  readonly setupFlags?: number | undefined
+  readonly sqPoll?: { readonly idleMs: number; readonly cpu: number } | undefined
+  readonly ioPoll?: boolean | undefined
+  readonly profiler?: Profiler | undefined
 }
 
 const REQUEST_WORDS = REQUEST_BYTES / 4
@@ -28,12 +30,26 @@ const REQUEST_DOUBLES = REQUEST_BYTES / 8
 const COMPLETION_WORDS = COMPLETION_BYTES / 4
 
 /** Where a field of `struct Request` stands, in 4-byte words or 8-byte doubles. */
-const WORD = { opcodeAndFlags: 0, fd: 1, slot: 2, length: 3, memory: 8, opFlags: 9, quiet: 10 }
-const DOUBLE = { fileOffset: 2, memoryOffset: 3 }
+const WORD = {
+  opcodeAndFlags: 0,
+  fd: 1,
+  slot: 2,
+  length: 3,
+  memory: 8,
+  opFlags: 9,
+  quiet: 10,
+  secondMemory: 11,
+  secondMemoryOffset: 12,
+  otherFd: 13,
+  bufferGroup: 14,
+}
+const DOUBLE = { offset: 2, memoryOffset: 3 }
 
 const RETRY_MS = 1
 /** By number: EAGAIN has two names. */
 const RETRIED_ERRNOS: readonly number[] = [constants.errno.EAGAIN, constants.errno.EBUSY]
+const ECANCELED = -constants.errno.ECANCELED
+const EINVAL = -constants.errno.EINVAL
 
 /**
  * The way of every request to the kernel: requests are written as plain numbers into memory shared
@@ -43,56 +59,83 @@ const RETRIED_ERRNOS: readonly number[] = [constants.errno.EAGAIN, constants.err
  * all its places at once, or waits for them. No more operations are in flight than the CQ holds.
  */
 export class RequestQueue {
-  readonly #binding: RingBinding
+  /** For what is registered with the ring; operations go through {@link push}. */
+  readonly binding: RingBinding
+  /** Told of each message that another ring sends: its value, and 32 bits of data. */
+  onMessage: ((value: number, data: number) => void) | undefined
   readonly #requestWords: Int32Array
   readonly #requestDoubles: Float64Array
   readonly #completionWords: Int32Array
   readonly #operations: (Operation | undefined)[]
   readonly #freeSlots: Int32Array
+  readonly #profiler: Profiler | undefined
+  readonly #isPolled: boolean
   #freeCount: number
   #stagedCount = 0
   /** Chains without a place, in order; those before `#waitingFrom` have got theirs. */
   #waiting: (readonly Operation[])[] = []
   #waitingFrom = 0
   #waitingOperations = 0
+  /** Read from the CQ while somebody blocked the thread, and not yet told. */
+  #untold: Operation[] = []
+  /** Lists for {@link #onCompletions}, by how deep its calls are in each other. */
+  readonly #lists: Operation[][] = []
+  #listDepth = 0
   #submitScheduled = false
+  #pollScheduled = false
   #retryTimer: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
   #onIdle: (() => void) | undefined
   #closed = false
+  readonly #submitNow = () => {
+    this.#submitScheduled = false
+    if (!this.#closed) this.#submit(true)
+  }
 
   /** @throws ERR_RIOLOG_NO_IO_URING with the true reason and its remedy */
-  constructor(entries: number, cqEntries: number) {
+  constructor(options: QueueOptions) {
     const Binding = addon().RingBinding
     if (Binding === undefined) throw noIoUring(undefined)
     try {
-      this.#binding = new Binding(entries, cqEntries, count => this.#onCompletions(count))
+      this.binding = new Binding(
+        options.depth,
+        options.cqDepth,
+        options.setupFlags,
+        options.sqPoll !== undefined,
+        options.ioPoll ?? false,
+        options.sqPoll?.idleMs ?? 0,
+        options.sqPoll?.cpu ?? -1,
+        count => this.#onCompletions(count),
+      )
     } catch (error) {
       throw noIoUring(error as { errno: number; syscall: string })
     }
-    this.#requestWords = new Int32Array(this.#binding.requests)
-    this.#requestDoubles = new Float64Array(this.#binding.requests)
-    this.#completionWords = new Int32Array(this.#binding.completions)
-    const slots = this.#binding.cqEntries
+    this.#profiler = options.profiler
+    this.#isPolled = (this.binding.setupFlags & IORING_SETUP_IOPOLL) !== 0
+    this.#requestWords = new Int32Array(this.binding.requests)
+    this.#requestDoubles = new Float64Array(this.binding.requests)
+    this.#completionWords = new Int32Array(this.binding.completions)
+    const slots = this.binding.slotCount
     this.#operations = new Array(slots).fill(undefined)
     this.#freeSlots = Int32Array.from({ length: slots }, (_, i) => slots - 1 - i)
     this.#freeCount = slots
   }
 
   get sqEntries(): number {
-    return this.#binding.sqEntries
+    return this.binding.sqEntries
   }
 
-  get cqEntries(): number {
-    return this.#binding.cqEntries
+  /** The most operations that the kernel has at once; more wait here. */
+  get slotCount(): number {
+    return this.binding.slotCount
   }
 
-  get setupFlags(): number {
-    return this.#binding.setupFlags
+  get isPolled(): boolean {
+    return this.#isPolled
   }
 
-  get fd(): number {
-    return this.#binding.fd
+  get isClosing(): boolean {
+    return this.#closing !== undefined
   }
 
   /** Operations that have not completed, those not yet submitted included. */
@@ -101,19 +144,19 @@ export class RequestQueue {
   }
 
   get kernelOverflow(): number {
-    return this.#binding.stats().kernelOverflow
+    return this.binding.stats().kernelOverflow
   }
 
   supports(opcode: number): boolean {
-    return this.#binding.supports(opcode)
+    return this.binding.supports(opcode)
   }
 
   traceOn(): void {
-    this.#binding.setTracing(true)
+    this.binding.setTracing(true)
   }
 
   takeTrace(): TracedSqe[] {
-    return this.#binding.takeTrace()
+    return this.binding.takeTrace()
   }
 
   /**
@@ -123,13 +166,10 @@ export class RequestQueue {
    * @throws ERR_RIOLOG_CLOSED
    */
   push(chain: readonly Operation[]): void {
-    if (this.#closing) throw new RiologError('ERR_RIOLOG_CLOSED', 'ring is closed')
-    if (chain.length > this.sqEntries) {
-      throw new RiologError(
-        'ERR_RIOLOG_CHAIN_TOO_LONG',
-        `a chain of ${chain.length} operations cannot be submitted at once: ` +
-          `the ring has ${this.sqEntries} entries`,
-      )
+    this.checkChain(chain.length)
+    if (this.#profiler !== undefined) {
+      const now = performance.now()
+      for (const operation of chain) operation.pushedAt = now
     }
     if (this.#waitingOperations > 0 || !this.#stage(chain)) {
       this.#waiting.push(chain)
@@ -138,13 +178,40 @@ export class RequestQueue {
     this.#scheduleSubmit()
   }
 
+  /** As {@link push} of a chain of each: none of them waits for another. */
+  pushEach(operations: readonly Operation[]): void {
+    this.checkChain(1)
+    let taken = 0
+    if (this.#waitingOperations === 0 && this.#profiler === undefined) {
+      while (taken < operations.length && this.#stageOne(operations[taken])) taken++
+      this.#scheduleSubmit()
+    }
+    for (; taken < operations.length; taken++) this.push([operations[taken]])
+  }
+
+  /** @throws what {@link push} would throw of a chain of this length */
+  checkChain(length: number): void {
+    if (this.#closing) throw new RiologError('ERR_RIOLOG_CLOSED', 'ring is closed')
+    if (length > this.sqEntries) {
+      throw new RiologError(
+        'ERR_RIOLOG_CHAIN_TOO_LONG',
+        `a chain of ${length} operations cannot be submitted at once: ` +
+          `the ring has ${this.sqEntries} entries`,
+      )
+    }
+  }
+
   /** Hands everything pushed to the kernel, as far as there is room. */
   submit(): void {
-    this.#submitStaged()
+    if (!this.#closed) this.#submit(false)
+  }
+
+  /** `look`: completions that are there at once are told at once. */
+  #submit(look: boolean): void {
     while (this.#waitingOperations > 0 && this.#stage(this.#waiting[this.#waitingFrom])) {
       this.#dropFirstWaiting()
     }
-    this.#submitStaged()
+    this.#submitStaged(look)
   }
 
   /** Array.shift moves all that follow, once there are many: 400,000 of them took a minute. */
@@ -156,9 +223,56 @@ export class RequestQueue {
     this.#waitingFrom = 0
   }
 
+  /**
+   * Asks the kernel to cancel an operation; it settles all the same. One that the kernel has not seen
+   * settles as cancelled with all of its chain: none of them has run.
+   */
+  cancel(operation: Operation): void {
+    if (operation.slot >= 0) {
+      this.#submitStaged(false)
+      this.binding.cancel(operation.slot)
+      return
+    }
+    for (let i = this.#waitingFrom; i < this.#waiting.length; i++) {
+      const chain = this.#waiting[i]
+      if (!chain.includes(operation)) continue
+      this.#waiting.splice(i, 1)
+      this.#waitingOperations -= chain.length
+      for (const canceled of chain) settleOne(canceled, ECANCELED, 0)
+      this.#checkIdle()
+      return
+    }
+  }
+
+  /** Everything that the kernel has or that waits for it. */
+  cancelAll(): void {
+    const all = [...this.#waiting.slice(this.#waitingFrom).flat(), ...this.#operations]
+    for (const operation of all) if (operation !== undefined) this.cancel(operation)
+  }
+
   /** Settles what has completed, without waiting for the event loop to notice. */
   reap(): void {
-    this.#onCompletions(this.#binding.reap())
+    this.#onCompletions(this.binding.reap())
+  }
+
+  /**
+   * Holds up the thread until `isDone`, or for `milliseconds`. Operations marked urgent are told at
+   * once, others when the thread is free again: their callers do not expect to run now.
+   * @returns false when the time is over
+   */
+  waitUntil(isDone: () => boolean, milliseconds: number | undefined): boolean {
+    const deadline = milliseconds === undefined ? undefined : performance.now() + milliseconds
+    this.#tellUrgent(this.#untold.splice(0))
+    while (!isDone()) {
+      this.submit()
+      if (this.#retryTimer !== undefined) this.#retry()
+      const left = deadline === undefined ? -1 : Math.ceil(deadline - performance.now())
+      if (deadline !== undefined && left <= 0) return false
+      // While the kernel refuses there may be nothing to wait for.
+      const refused = this.#retryTimer !== undefined
+      this.#takeUntold(this.binding.wait(refused ? RETRY_MS : left))
+    }
+    return true
   }
 
   /** Waits until every operation has completed, then frees the ring. New operations are refused. */
@@ -169,42 +283,59 @@ export class RequestQueue {
 
   async #closeOnce(): Promise<void> {
     this.submit()
-    if (this.inFlight > 0) {
+    if (this.inFlight > 0 || this.#untold.length > 0) {
       await new Promise<void>(resolve => {
         this.#onIdle = resolve
       })
     }
     this.#closed = true
     clearTimeout(this.#retryTimer)
-    this.#binding.close()
+    this.binding.close()
   }
 
   /** False when there is no room for the whole chain: nothing is staged then. */
   #stage(chain: readonly Operation[]): boolean {
-    if (chain.length > this.#freeCount || this.#retryTimer !== undefined) return false
-    if (this.#stagedCount + chain.length > this.sqEntries) {
-      this.#submitStaged()
+    if (!this.#hasRoom(chain.length)) return false
+    for (let i = 0; i < chain.length; i++) this.#write(chain[i])
+    return true
+  }
+
+  #stageOne(operation: Operation): boolean {
+    if (!this.#hasRoom(1)) return false
+    this.#write(operation)
+    return true
+  }
+
+  #hasRoom(count: number): boolean {
+    if (count > this.#freeCount || this.#retryTimer !== undefined) return false
+    if (this.#stagedCount + count > this.sqEntries) {
+      this.#submitStaged(false)
       if (this.#retryTimer !== undefined) return false
     }
-    for (const operation of chain) this.#write(operation)
     return true
   }
 
   #write(operation: Operation): void {
     const slot = this.#freeSlots[--this.#freeCount]
     this.#operations[slot] = operation
+    operation.slot = slot
     const words = this.#requestWords
     const doubles = this.#requestDoubles
     const word = this.#stagedCount * REQUEST_WORDS
     const double = this.#stagedCount * REQUEST_DOUBLES
-    words[word + WORD.opcodeAndFlags] = operation.opcode | (operation.sqeFlags << 8)
+    words[word + WORD.opcodeAndFlags] =
+      operation.opcode | (operation.sqeFlags << 8) | (operation.ioprio << 16)
     words[word + WORD.fd] = operation.fd
     words[word + WORD.slot] = slot
     words[word + WORD.length] = operation.length
     words[word + WORD.memory] = operation.memory
     words[word + WORD.opFlags] = operation.opFlags
     words[word + WORD.quiet] = operation.quietResult
-    doubles[double + DOUBLE.fileOffset] = operation.fileOffset
+    words[word + WORD.secondMemory] = operation.secondMemory
+    words[word + WORD.secondMemoryOffset] = operation.secondMemoryOffset
+    words[word + WORD.otherFd] = operation.otherFd
+    words[word + WORD.bufferGroup] = operation.bufferGroup
+    doubles[double + DOUBLE.offset] = operation.offset
     doubles[double + DOUBLE.memoryOffset] = operation.memoryOffset
     this.#stagedCount++
   }
@@ -212,46 +343,163 @@ export class RequestQueue {
   #scheduleSubmit(): void {
     if (this.#submitScheduled) return
     this.#submitScheduled = true
-    process.nextTick(() => {
-      this.#submitScheduled = false
-      if (!this.#closed) this.submit()
-    })
+    process.nextTick(this.#submitNow)
   }
 
-  #submitStaged(): void {
+  #submitStaged(look: boolean): void {
     if (this.#stagedCount === 0) return
     const count = this.#stagedCount
+    const profiler = this.#profiler
+    const before = profiler === undefined ? 0 : this.#stampSubmitted(count)
     this.#stagedCount = 0
-    this.#afterEnter(this.#binding.submit(count))
+    let outcome: number
+    try {
+      outcome = this.binding.submit(count, look)
+    } catch (error) {
+      this.#refuseStaged(count, error as Error)
+      return
+    }
+    profiler?.submitted(
+      count,
+      performance.now() - before,
+      this.#operations.length - this.#freeCount,
+    )
+    if (outcome > 0) this.#onCompletions(outcome)
+    else this.#afterEnter(outcome)
+    if (this.#isPolled) this.#schedulePoll()
   }
 
-  /** EAGAIN and EBUSY leave requests with native code, which must be asked to try again. */
+  #stampSubmitted(count: number): number {
+    const now = performance.now()
+    for (let i = 0; i < count; i++) {
+      const operation = this.#operations[this.#requestWords[i * REQUEST_WORDS + WORD.slot]]
+      if (operation !== undefined) operation.submittedAt = now
+    }
+    return now
+  }
+
+  /**
+   * Native code found a request malformed, which the checks in front of it exclude: none of those
+   * staged with it has reached the kernel, and each is told so.
+   */
+  #refuseStaged(count: number, error: Error): void {
+    for (let i = 0; i < count; i++) {
+      const slot = this.#requestWords[i * REQUEST_WORDS + WORD.slot]
+      const operation = this.#operations[slot]!
+      this.#freeSlot(slot)
+      settleOne(operation, EINVAL, 0)
+    }
+    process.nextTick(() => {
+      throw error
+    })
+    this.#checkIdle()
+  }
+
+  /**
+   * EAGAIN and EBUSY leave requests with native code, which must be asked to try again. After any
+   * other refusal the requests complete with it.
+   */
   #afterEnter(errno: number): void {
     this.#retryTimer = undefined
     if (errno === 0) return
-    if (!RETRIED_ERRNOS.includes(errno)) throw new SystemError(-errno, 'io_uring_enter')
-    this.#retryTimer = setTimeout(() => {
-      this.#afterEnter(this.#binding.flush())
-      if (this.#retryTimer === undefined) this.submit()
-    }, RETRY_MS)
+    if (RETRIED_ERRNOS.includes(-errno)) {
+      this.#retryTimer = setTimeout(() => this.#retry(), RETRY_MS)
+    } else {
+      this.reap()
+    }
+  }
+
+  #retry(): void {
+    clearTimeout(this.#retryTimer)
+    this.#afterEnter(this.binding.flush())
+    if (this.#retryTimer === undefined) this.submit()
+  }
+
+  /** The device of a polled ring tells nobody when it is done: it is asked in each turn. */
+  #schedulePoll(): void {
+    if (this.#pollScheduled) return
+    this.#pollScheduled = true
+    setImmediate(() => {
+      this.#pollScheduled = false
+      if (this.#closed) return
+      this.reap()
+      if (this.inFlight > 0) this.#schedulePoll()
+    })
+  }
+
+  #freeSlot(slot: number): void {
+    const operation = this.#operations[slot]!
+    operation.slot = -1
+    this.#operations[slot] = undefined
+    this.#freeSlots[this.#freeCount++] = slot
+  }
+
+  /**
+   * Reads completions out of the shared area into `list`. Telling comes later: it may push, submit
+   * and reap again, which reuses the area.
+   */
+  #read(count: number, list: Operation[]): void {
+    const words = this.#completionWords
+    let buffers = false
+    for (let i = 0; i < count; i++) {
+      const slot = words[i * COMPLETION_WORDS]
+      const result = words[i * COMPLETION_WORDS + 1]
+      const flags = words[i * COMPLETION_WORDS + 2]
+      if (slot === MESSAGE_SLOT) {
+        this.#tellMessage(result, flags)
+        continue
+      }
+      const operation = this.#operations[slot]!
+      if ((flags & IORING_CQE_F_BUFFER) !== 0) buffers = true
+      operation.collect?.(result, flags)
+      if ((flags & IORING_CQE_F_MORE) !== 0) continue
+      operation.result = result
+      operation.flags = flags
+      this.#freeSlot(slot)
+      list.push(operation)
+    }
+    if (buffers) this.binding.recycleBuffers()
+    this.#profiler?.completed(list)
   }
 
   #onCompletions(count: number): void {
-    // Settling may push, submit and reap again, which reuses the area: so it is read out first.
-    const words = this.#completionWords
-    const settled: Operation[] = new Array(count)
-    const outcomes = new Int32Array(count * 2)
-    for (let i = 0; i < count; i++) {
-      const slot = words[i * COMPLETION_WORDS]
-      settled[i] = this.#operations[slot]!
-      outcomes[i * 2] = words[i * COMPLETION_WORDS + 1]
-      outcomes[i * 2 + 1] = words[i * COMPLETION_WORDS + 2]
-      this.#operations[slot] = undefined
-      this.#freeSlots[this.#freeCount++] = slot
+    const depth = this.#listDepth++
+    const list = (this.#lists[depth] ??= [])
+    try {
+      if (this.#untold.length > 0) {
+        list.push(...this.#untold)
+        this.#untold = []
+      }
+      this.#read(count, list)
+      for (let i = 0; i < list.length; i++) settleOne(list[i], list[i].result, list[i].flags)
+    } finally {
+      list.length = 0
+      this.#listDepth = depth
     }
-    for (let i = 0; i < count; i++) settleOne(settled[i], outcomes[i * 2], outcomes[i * 2 + 1])
     if (this.#waitingOperations > 0) this.#scheduleSubmit()
-    else if (this.inFlight === 0) this.#onIdle?.()
+    else this.#checkIdle()
+  }
+
+  #takeUntold(count: number): void {
+    const read: Operation[] = []
+    this.#read(count, read)
+    this.#tellUrgent(read)
+    if (this.#untold.length > 0) process.nextTick(() => this.#onCompletions(0))
+  }
+
+  #tellUrgent(read: readonly Operation[]): void {
+    for (const operation of read) {
+      if (operation.urgent) settleOne(operation, operation.result, operation.flags)
+      else this.#untold.push(operation)
+    }
+  }
+
+  #tellMessage(value: number, data: number): void {
+    if (this.onMessage !== undefined) process.nextTick(this.onMessage, value, data)
+  }
+
+  #checkIdle(): void {
+    if (this.inFlight === 0 && this.#untold.length === 0) this.#onIdle?.()
   }
 }
 

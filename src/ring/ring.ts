@@ -1,265 +1,144 @@
-import { invalidArgument, RiologError, SystemError } from '../errors.ts'
+import { availableParallelism } from 'node:os'
+import { invalidArgument, SystemError } from '../errors.ts'
 import {
-  IORING_FSYNC_DATASYNC,
-  IORING_OP_FSYNC,
-  IORING_OP_NOP,
-  IORING_OP_READ,
-  IORING_OP_WRITE,
-  IOSQE_IO_LINK,
-  NEVER_QUIET,
-  NO_MEMORY,
+  IORING_ACCEPT_MULTISHOT,
+  IORING_POLL_ADD_MULTI,
+  IORING_RECV_MULTISHOT,
+  IORING_SETUP_COOP_TASKRUN,
+  IORING_SETUP_HYBRID_IOPOLL,
+  IORING_SETUP_SINGLE_ISSUER,
+  IORING_SETUP_SUBMIT_ALL,
+  IORING_SETUP_TASKRUN_FLAG,
+  IOSQE_BUFFER_SELECT,
   OPERATION_NAMES,
 } from './abi.ts'
+import type { AddressLike } from './address.ts'
+import { Batch } from './batch.ts'
+import { BufferGroup } from './buffer-group.ts'
+import { Chain, type ChainOptions } from './chain.ts'
+import { Completion } from './completion.ts'
+import { directAlignment } from './direct-alignment.ts'
+import { checkFd, type FileLike, type Handle, RegisteredFile } from './handle.ts'
 import { IoBuffer } from './io-buffer.ts'
-import { type Operation, RequestQueue } from './request-queue.ts'
-
-/** A file descriptor, or anything that has one (a `FileHandle` of node:fs). */
-export type FileLike = number | { readonly fd: number }
+import { MemoryPool } from './memory-pool.ts'
+import { MessageInbox, type RingMessage } from './messages.ts'
+import { Multishot } from './multishot.ts'
+import { Operations, type Taken } from './operations.ts'
+import { type AnyFile, poll } from './prepare/control.ts'
+import { accept, type ListeningLike, recv, type StreamLike } from './prepare/net.ts'
+import { Profiler, type RingProfile } from './profile.ts'
+import {
+  borrowAll,
+  type OperationOptions,
+  type Request,
+  type RequestContext,
+  withDeadline,
+} from './request.ts'
+import { RequestQueue } from './request-queue.ts'
+import {
+  bindDatagram,
+  type DatagramOptions,
+  type DatagramSocket,
+  type ListeningSocket,
+  type ListenOptions,
+  listen,
+  StreamSocket,
+  streamFor,
+} from './sockets.ts'
 
 export interface RingOptions {
-  /** Entries of the submission queue, rounded up by the kernel to a power of two; 256. */
-  readonly entries?: number
-  /** Entries of the completion queue, and so the most operations in flight; twice `entries`. */
-  readonly cqEntries?: number
+  /** Entries of the submission queue, rounded up by the kernel to a power of two; 256. The longest
+   *  chain has so many operations. */
+  readonly depth?: number
+  /** Entries of the completion queue, and so about the most operations that the kernel has at once;
+   *  twice `depth`. More are taken, and wait. */
+  readonly cqDepth?: number
+  /**
+   * A thread of the kernel submits (IORING_SETUP_SQPOLL): no system call for a submission, at the cost
+   * of a busy CPU for as long as there is work, and `idleMs` after it.
+   */
+  readonly sqPoll?: boolean | SqPollOptions
+  /**
+   * Completions are found by polling the device (IORING_SETUP_IOPOLL): only reads and writes, on
+   * files that are open for direct I/O, of devices that can be polled. The thread does not rest while
+   * there are some.
+   */
+  readonly ioPoll?: boolean
+  /** IORING_SETUP_* flags, instead of the best that the kernel knows (`SETUP`). */
+  readonly setupFlags?: number
+  /** Measures; see {@link Ring.profile}. Costs two clock readings an operation. */
+  readonly profile?: boolean
+  /** Places for `registerFile`; 64. */
+  readonly registeredFiles?: number
+  /** Places for `registerBuffer`; 64. */
+  readonly registeredBuffers?: number
+}
+
+export interface SqPollOptions {
+  /** Milliseconds without work after which the kernel's thread sleeps; 1000. */
+  readonly idleMs?: number
+  /** The CPU that it is bound to; any. */
+  readonly cpu?: number
+}
+
+/** Flags for `setupFlags` (io_uring_setup(2)). Others would change what a ring's memory looks like, or
+ *  who may use it. */
+export const SETUP = {
+  SUBMIT_ALL: IORING_SETUP_SUBMIT_ALL,
+  COOP_TASKRUN: IORING_SETUP_COOP_TASKRUN,
+  TASKRUN_FLAG: IORING_SETUP_TASKRUN_FLAG,
+  SINGLE_ISSUER: IORING_SETUP_SINGLE_ISSUER,
+  HYBRID_IOPOLL: IORING_SETUP_HYBRID_IOPOLL,
+} as const
+const ALLOWED_SETUP_FLAGS = Object.values(SETUP).reduce((all, flag) => all | flag, 0)
+
+/** Of what goes on until it is ended. */
+export interface SignalOptions {
+  readonly signal?: AbortSignal
 }
 
 const MAX_ENTRIES = 32768 // IORING_MAX_ENTRIES, io_uring/io_uring.c
 const MAX_CQ_ENTRIES = 2 * MAX_ENTRIES // IORING_MAX_CQ_ENTRIES
-const ECANCELED = -125
 
-/** One operation as the caller sees it: what to ask of the kernel, and a promise of the result. */
-class Request implements Operation {
-  readonly opcode: number
-  sqeFlags = 0
-  readonly fd: number
-  fileOffset = 0
-  length = 0
-  memory = NO_MEMORY
-  memoryOffset = 0
-  opFlags = 0
-  quietResult = NEVER_QUIET
-  readonly promise: Promise<number>
-  #resolve!: (result: number) => void
-  #reject!: (error: Error) => void
-  #buffer: IoBuffer | undefined
-  #lending = false
-  #copyOut: Uint8Array | undefined
-
-  constructor(opcode: number, fd: number) {
-    this.opcode = opcode
-    this.fd = fd
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-    })
+function checkCount(name: string, value: number, least: number, most: number): number {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw invalidArgument(`${name} must be an integer from ${least} to ${most}, got ${value}`)
   }
-
-  /** Lends an IoBuffer, or puts a bounce buffer before an array that stays JavaScript's. */
-  useBytes(bytes: IoBuffer | Uint8Array): void {
-    this.length = bytes.length
-    if (bytes instanceof IoBuffer) {
-      this.#buffer = bytes
-      return
-    }
-    this.#buffer = IoBuffer.alloc(Math.max(bytes.length, 1))
-    if (this.opcode === IORING_OP_WRITE) this.#buffer.bytes.set(bytes)
-    else this.#copyOut = bytes
-  }
-
-  /** Called when nothing can be refused any more. */
-  lend(): void {
-    if (this.#buffer === undefined) return
-    this.memory = this.#buffer.lend()
-    this.#lending = true
-  }
-
-  /** Takes back what this request has lent; the same buffer may be with another one. */
-  takeBack(): void {
-    if (!this.#lending) return
-    this.#lending = false
-    this.#buffer?.giveBack()
-  }
-
-  settle(result: number): void {
-    this.takeBack()
-    if (result < 0) {
-      this.#reject(new SystemError(result, OPERATION_NAMES[this.opcode]))
-      return
-    }
-    if (this.#copyOut !== undefined && this.#buffer !== undefined) {
-      if (this.#copyOut.length < result) {
-        this.#reject(invalidArgument('the array was transferred or shrunk while being read into'))
-        return
-      }
-      this.#copyOut.set(this.#buffer.bytes.subarray(0, result))
-    }
-    this.#resolve(result)
-  }
+  return value
 }
 
-function fdOf(file: FileLike): number {
-  const fd = typeof file === 'number' ? file : file?.fd
-  if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) {
-    throw invalidArgument(`not an open file: ${typeof file === 'number' ? file : typeof file}`)
-  }
-  return fd
-}
-
-function checkBytes(bytes: unknown): asserts bytes is IoBuffer | Uint8Array {
-  if (bytes instanceof IoBuffer) {
-    if (bytes.lent) bytes.bytes // throws ERR_RIOLOG_BUFFER_LENT
-    return
-  }
-  if (!(bytes instanceof Uint8Array)) {
-    throw invalidArgument('bytes must be an IoBuffer or a Uint8Array')
-  }
-}
-
-function checkOffset(offset: number): void {
-  if (!Number.isSafeInteger(offset) || offset < 0) {
-    throw invalidArgument(`offset must be a safe integer of 0 or more, got ${offset}`)
-  }
-}
-
-function checkCount(name: string, value: number, most: number): void {
-  if (!Number.isInteger(value) || value < 1 || value > most) {
-    throw invalidArgument(`${name} must be an integer from 1 to ${most}, got ${value}`)
-  }
-}
-
-function readOrWrite(
-  opcode: number,
-  file: FileLike,
-  bytes: IoBuffer | Uint8Array,
-  offset: number,
-): Request {
-  const fd = fdOf(file)
-  checkBytes(bytes)
-  checkOffset(offset)
-  const request = new Request(opcode, fd)
-  request.useBytes(bytes)
-  request.fileOffset = offset
-  return request
-}
-
-function sync(file: FileLike, flags: number): Request {
-  const request = new Request(IORING_OP_FSYNC, fdOf(file))
-  request.opFlags = flags
-  return request
-}
-
-/** A chain did not run to its end. */
-export class ChainError extends RiologError {
-  override readonly name = 'ChainError'
-  /** The operation that failed or was short; those behind it did not run. */
-  readonly index: number
-  /** The result of each operation: bytes or 0, or a negative errno (-125, ECANCELED, behind `index`). */
-  readonly results: readonly number[]
-
-  constructor(index: number, results: readonly number[], cause: Error) {
-    super('ERR_RIOLOG_CHAIN_BROKEN', `operation ${index} of the chain: ${cause.message}`, { cause })
-    this.index = index
-    this.results = results
-  }
-}
-
-/**
- * Operations that run one after the other, each only if the one before it did all that was asked of
- * it (IOSQE_IO_LINK). Built as a whole, and submitted in one io_uring_enter.
- */
-export class Chain {
-  readonly #queue: RequestQueue
-  #requests: Request[] = []
-  #submitted = false
-
-  /** @internal */
-  constructor(queue: RequestQueue) {
-    this.#queue = queue
-  }
-
-  readAt(file: FileLike, bytes: IoBuffer | Uint8Array, offset: number): this {
-    return this.#add(readOrWrite(IORING_OP_READ, file, bytes, offset))
-  }
-
-  writeAt(file: FileLike, bytes: IoBuffer | Uint8Array, offset: number): this {
-    return this.#add(readOrWrite(IORING_OP_WRITE, file, bytes, offset))
-  }
-
-  fsync(file: FileLike): this {
-    return this.#add(sync(file, 0))
-  }
-
-  fdatasync(file: FileLike): this {
-    return this.#add(sync(file, IORING_FSYNC_DATASYNC))
-  }
-
-  nop(): this {
-    return this.#add(new Request(IORING_OP_NOP, -1))
-  }
-
-  /**
-   * Resolves to the result of each operation in order.
-   * @throws ChainError (ERR_RIOLOG_CHAIN_BROKEN), also for a short read or write
-   * @throws ERR_RIOLOG_CHAIN_TOO_LONG, ERR_RIOLOG_BUFFER_LENT before anything is queued
-   */
-  submit(): Promise<number[]> {
-    if (this.#submitted) throw invalidArgument('a chain is submitted once')
-    if (this.#requests.length === 0) throw invalidArgument('the chain is empty')
-    this.#submitted = true
-    const requests = this.#requests
-    for (const request of requests.slice(0, -1)) request.sqeFlags = IOSQE_IO_LINK
-    const results = this.#settleTogether(requests)
-    results.catch(() => {}) // if the push below throws, nobody awaits this one
-    pushLending(this.#queue, requests)
-    return results
-  }
-
-  #add(request: Request): this {
-    if (this.#submitted) throw invalidArgument('the chain has been submitted')
-    this.#requests.push(request)
-    return this
-  }
-
-  async #settleTogether(requests: readonly Request[]): Promise<number[]> {
-    const settled = await Promise.allSettled(requests.map(request => request.promise))
-    const results = settled.map(outcome =>
-      outcome.status === 'fulfilled' ? outcome.value : (outcome.reason as SystemError).errno,
-    )
-    for (let i = 0; i < requests.length; i++) {
-      const outcome = settled[i]
-      if (outcome.status === 'rejected' && results[i] !== ECANCELED) {
-        throw new ChainError(i, results, outcome.reason as Error)
-      }
-      if (outcome.status === 'fulfilled' && outcome.value < requests[i].length) {
-        const short = `short: ${outcome.value} of ${requests[i].length} bytes`
-        throw new ChainError(i, results, new Error(short))
-      }
-      if (outcome.status === 'rejected') throw new ChainError(i, results, outcome.reason as Error)
-    }
-    return results
-  }
-}
-
-/** Lends every buffer of the chain, or none. */
-function pushLending(queue: RequestQueue, requests: readonly Request[]): void {
-  try {
-    for (const request of requests) request.lend()
-    queue.push(requests)
-  } catch (error) {
-    for (const request of requests) request.takeBack()
-    throw error
-  }
+function checkSqPoll(sqPoll: RingOptions['sqPoll']): { idleMs: number; cpu: number } | undefined {
+  if (sqPoll === undefined || sqPoll === false) return undefined
+  const { idleMs = 0, cpu = -1 } = sqPoll === true ? {} : sqPoll
+  if (idleMs !== 0) checkCount('sqPoll.idleMs', idleMs, 1, 2 ** 31)
+  if (cpu !== -1) checkCount('sqPoll.cpu', cpu, 0, Math.max(availableParallelism(), 4096) - 1)
+  return { idleMs, cpu }
 }
 
 /**
  * An io_uring of the calling thread. Operations are submitted together at the end of the turn of the
- * event loop in which they were asked for; each promise settles exactly once.
+ * event loop in which they were asked for; each completion settles exactly once.
  */
-export class Ring {
+export class Ring extends Operations<'ring'> {
+  /** @internal */
+  protected override readonly context: RequestContext
   readonly #queue: RequestQueue
+  readonly #profiler: Profiler | undefined
+  readonly #multishots = new Set<Multishot<unknown>>()
+  readonly #inbox: MessageInbox
+  readonly #fileCount: number
+  readonly #bufferCount: number
+  #freeFiles: number[] | undefined
+  #hasBufferTable = false
 
-  private constructor(queue: RequestQueue) {
+  private constructor(queue: RequestQueue, profiler: Profiler | undefined, options: RingOptions) {
+    super()
     this.#queue = queue
+    this.#profiler = profiler
+    this.context = { queue, pool: new MemoryPool() }
+    this.#inbox = new MessageInbox(queue)
+    this.#fileCount = options.registeredFiles ?? 64
+    this.#bufferCount = options.registeredBuffers ?? 64
   }
 
   /**
@@ -267,39 +146,38 @@ export class Ring {
    * @throws ERR_RIOLOG_INVALID_ARGUMENT
    */
   static open(options: RingOptions = {}): Ring {
-    const entries = options.entries ?? 256
-    const cqEntries = options.cqEntries ?? entries * 2
-    checkCount('entries', entries, MAX_ENTRIES)
-    checkCount('cqEntries', cqEntries, MAX_CQ_ENTRIES)
-    if (cqEntries < entries) throw invalidArgument('cqEntries must not be below entries')
-    return new Ring(new RequestQueue(entries, cqEntries))
+    const depth = checkCount('depth', options.depth ?? 256, 1, MAX_ENTRIES)
+    const cqDepth = checkCount('cqDepth', options.cqDepth ?? depth * 2, 1, MAX_CQ_ENTRIES)
+    if (cqDepth < depth) throw invalidArgument('cqDepth must not be below depth')
+    checkCount('registeredFiles', options.registeredFiles ?? 64, 1, 32768)
+    checkCount('registeredBuffers', options.registeredBuffers ?? 64, 1, 16384)
+    const { setupFlags } = options
+    if (setupFlags !== undefined && (setupFlags & ~ALLOWED_SETUP_FLAGS) !== 0) {
+      throw invalidArgument(`setupFlags may have ${Object.keys(SETUP).join(', ')} only`)
+    }
+    const profiler = options.profile === true ? new Profiler() : undefined
+    const queue = new RequestQueue({
+      depth,
+      cqDepth,
+      setupFlags,
+      sqPoll: checkSqPoll(options.sqPoll),
+      ioPoll: options.ioPoll,
+      profiler,
+    })
+    return new Ring(queue, profiler, options)
   }
 
-  /** Resolves to the number of bytes read: fewer than asked at the end of the file. */
-  readAt(file: FileLike, bytes: IoBuffer | Uint8Array, offset: number): Promise<number> {
-    return this.#one(readOrWrite(IORING_OP_READ, file, bytes, offset))
+  /**
+   * Begins a chain: `await ring.chain().writeAt(f, b, 0).fdatasync(f).submit()`. One that is filled in
+   * a loop says what its values are: `ring.chain<number[]>()`.
+   */
+  chain<R extends readonly unknown[] = []>(options?: ChainOptions): Chain<R> {
+    return new Chain<R>(this.context, options)
   }
 
-  /** Resolves to the number of bytes written, which the kernel may make fewer than asked. */
-  writeAt(file: FileLike, bytes: IoBuffer | Uint8Array, offset: number): Promise<number> {
-    return this.#one(readOrWrite(IORING_OP_WRITE, file, bytes, offset))
-  }
-
-  async fsync(file: FileLike): Promise<void> {
-    await this.#one(sync(file, 0))
-  }
-
-  async fdatasync(file: FileLike): Promise<void> {
-    await this.#one(sync(file, IORING_FSYNC_DATASYNC))
-  }
-
-  async nop(): Promise<void> {
-    await this.#one(new Request(IORING_OP_NOP, -1))
-  }
-
-  /** Begins a chain: `await ring.chain().writeAt(f, b, 0).fdatasync(f).submit()`. */
-  chain(): Chain {
-    return new Chain(this.#queue)
+  /** Begins a batch: many operations, one promise. */
+  batch(): Batch {
+    return new Batch(this.context)
   }
 
   /** Submits what has been asked for now, rather than at the end of this turn. */
@@ -312,35 +190,247 @@ export class Ring {
     return this.#queue.inFlight
   }
 
+  /** The ring's own descriptor: where `message` of other rings of this process sends to. */
+  get fd(): number {
+    return this.#queue.binding.fd
+  }
+
   /** What this ring got from the kernel, by asking it (IORING_REGISTER_PROBE), not by its version. */
   probe(): RingProbe {
     const operations: Record<string, boolean> = {}
     for (const [opcode, name] of Object.entries(OPERATION_NAMES)) {
       operations[name] = this.#queue.supports(Number(opcode))
     }
-    const { sqEntries, cqEntries, setupFlags } = this.#queue
-    return { sqEntries, cqEntries, setupFlags, operations }
+    const { sqEntries, cqEntries, setupFlags, features } = this.#queue.binding
+    const mostInFlight = this.#queue.slotCount
+    return { sqEntries, cqEntries, mostInFlight, setupFlags, features, operations }
   }
 
-  /** Waits for all operations, then frees the ring. */
-  close(): Promise<void> {
-    return this.#queue.close()
+  /** What the option `profile` measured; undefined without it. */
+  profile(): RingProfile | undefined {
+    return this.#profiler?.read()
+  }
+
+  /** Completions that the kernel had to drop for want of room: 0, always (io_uring(7), `overflow`). */
+  get kernelOverflow(): number {
+    return this.#queue.kernelOverflow
+  }
+
+  // ---- connections ----
+
+  /** A socket that listens: made, bound and ready, without waiting. @throws SystemError EADDRINUSE, … */
+  listen(options: ListenOptions): ListeningSocket {
+    this.#queue.checkChain(1)
+    return listen(this.#queue, options)
+  }
+
+  /** A bound datagram socket. @throws SystemError */
+  datagram(options: DatagramOptions): DatagramSocket {
+    this.#queue.checkChain(1)
+    return bindDatagram(this.#queue, options)
+  }
+
+  /** A new connection to an address; the socket sends small packets at once (TCP_NODELAY). */
+  async dial(address: AddressLike, options?: OperationOptions): Promise<StreamSocket> {
+    const socket = streamFor(this.#queue, address)
+    try {
+      await this.connect(socket, address, options)
+      return socket
+    } catch (error) {
+      await socket.close()
+      throw error
+    }
+  }
+
+  /** Every connection that comes, one request for all of them (multishot, Linux 5.19). */
+  acceptAll(socket: ListeningLike, options?: SignalOptions): Multishot<StreamSocket> {
+    return this.#multishot<StreamSocket>(options?.signal, {
+      make: multishot => {
+        const request = accept(this.context, socket, undefined)
+        if (multishot) request.ioprio = IORING_ACCEPT_MULTISHOT
+        return request
+      },
+      value: fd => new StreamSocket(this.#queue, fd),
+      discard: connection => void connection.close().catch(() => {}),
+    })
+  }
+
+  /** Everything that comes on a connection, in copies of provided buffers; ends with the connection
+   *  (multishot, Linux 6.0). */
+  recvAll(
+    socket: StreamLike,
+    buffers: BufferGroup,
+    options?: SignalOptions,
+  ): Multishot<Uint8Array> {
+    if (buffers.queue !== this.#queue || buffers.released) {
+      throw invalidArgument('buffers must be a group of this ring that is not released')
+    }
+    return this.#multishot<Uint8Array>(options?.signal, {
+      make: multishot => {
+        const request = recv(this.context, socket, NO_BYTES, undefined)
+        request.freeBlocks()
+        request.copyTo = undefined
+        request.sqeFlags |= IOSQE_BUFFER_SELECT
+        request.bufferGroup = buffers.group
+        request.length = multishot ? 0 : buffers.size
+        if (multishot) request.ioprio = IORING_RECV_MULTISHOT
+        return request
+      },
+      value: (length, flags) => (length === 0 ? undefined : buffers.copy(length, flags)),
+    })
+  }
+
+  /** The events of a descriptor, each time they come (multishot, Linux 5.13). */
+  pollAll(file: AnyFile, events: number, options?: SignalOptions): Multishot<number> {
+    return this.#multishot<number>(options?.signal, {
+      make: multishot => {
+        const request = poll(this.context, file, events, undefined)
+        if (multishot) request.length = IORING_POLL_ADD_MULTI
+        return request
+      },
+      value: found => found,
+    })
+  }
+
+  /** Buffers for `recvAll`. @param count a power of two @param size bytes of each */
+  bufferGroup(count: number, size: number): BufferGroup {
+    this.#queue.checkChain(1)
+    return new BufferGroup(this.#queue, count, size)
+  }
+
+  // ---- registration ----
+
+  /**
+   * Puts a file into the ring's own table.
+   * @throws SystemError ENFILE when all `registeredFiles` places are taken
+   */
+  registerFile(file: FileLike | Handle): RegisteredFile {
+    this.#queue.checkChain(1)
+    const fd = checkFd(typeof file === 'number' ? file : (file as { fd: number }).fd)
+    const { binding } = this.#queue
+    if (this.#freeFiles === undefined) {
+      const made = binding.makeFileTable(this.#fileCount)
+      if (made < 0) throw new SystemError(made, 'io_uring_register')
+      this.#freeFiles = Array.from({ length: this.#fileCount }, (_, i) => this.#fileCount - 1 - i)
+    }
+    const index = this.#freeFiles.pop()
+    if (index === undefined) throw new SystemError(ENFILE, 'io_uring_register')
+    const result = binding.setFile(index, fd)
+    if (result < 0) {
+      this.#freeFiles.push(index)
+      throw new SystemError(result, 'io_uring_register')
+    }
+    return new RegisteredFile(this.#queue, index, directAlignment(fd), freed => {
+      if (!this.#queue.isClosing) binding.setFile(freed, -1)
+      this.#freeFiles?.push(freed)
+    })
+  }
+
+  /**
+   * Lets the kernel keep a buffer's pages at hand, so that each read or write with it saves the look-up
+   * (Linux 5.19). Reads and writes use it by themselves.
+   * @returns false when it could not be done: the limit of locked memory (`ulimit -l`), all places
+   * taken, or an older kernel. The buffer works all the same.
+   */
+  registerBuffer(buffer: IoBuffer): boolean {
+    this.#queue.checkChain(1)
+    if (!(buffer instanceof IoBuffer)) throw invalidArgument('only an IoBuffer can be registered')
+    buffer.checkNotLent()
+    const { binding } = this.#queue
+    if (!this.#hasBufferTable && binding.makeBufferTable(this.#bufferCount) < 0) return false
+    this.#hasBufferTable = true
+    const index = binding.registerBuffer(buffer.memoryId)
+    if (index < 0) return false
+    buffer.setRegistered(this.#queue, index)
+    return true
+  }
+
+  /** Undoes {@link registerBuffer}. */
+  unregisterBuffer(buffer: IoBuffer): void {
+    const index = buffer.takeRegistered(this.#queue)
+    if (index !== undefined && !this.#queue.isClosing) this.#queue.binding.unregisterBuffer(index)
+  }
+
+  /** `count` buffers of `length` bytes, registered if that is possible. */
+  buffers(count: number, length: number): IoBuffer[] {
+    const made = Array.from({ length: count }, () => IoBuffer.alloc(length))
+    for (const buffer of made) this.registerBuffer(buffer)
+    return made
+  }
+
+  // ---- messages of other rings ----
+
+  /** What other rings of this process send here (`message`). Waiting for it keeps the thread alive. */
+  messages(options?: SignalOptions): AsyncIterableIterator<RingMessage> {
+    this.#queue.checkChain(1)
+    return this.#inbox.read(options?.signal)
+  }
+
+  // ---- the end ----
+
+  /** Cancels every operation on a descriptor that is in flight; gives how many there were. */
+  cancelHandle(file: AnyFile): Completion<number> {
+    return this.cancelMatching({ file })
+  }
+
+  /**
+   * Waits for all operations, then frees the ring; new ones are refused at once. Accepting, receiving
+   * and polling without end (`acceptAll`, …) are cancelled, other operations only with `cancel`.
+   */
+  async close(options: { readonly cancel?: boolean } = {}): Promise<void> {
+    this.#inbox.end()
+    const ended = [...this.#multishots].map(multishot => multishot.return())
+    const closed = this.#queue.close()
+    if (options.cancel === true) this.#queue.cancelAll()
+    await Promise.all(ended)
+    await closed
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
 
-  #one(request: Request): Promise<number> {
-    pushLending(this.#queue, [request])
-    return request.promise
+  /** @internal */
+  protected override take<T>(request: Request<T>): Taken<'ring', T> {
+    const operations = request.deadline === undefined ? [request] : withDeadline(request)
+    try {
+      this.#queue.checkChain(operations.length)
+    } catch (error) {
+      request.discard()
+      throw error
+    }
+    borrowAll([request])
+    const completion = new Completion<T>(this.#queue, [request])
+    request.sink = completion
+    this.#queue.push(operations)
+    if (request.signal !== undefined) completion.follow(request.signal)
+    return completion as Taken<'ring', T>
+  }
+
+  #multishot<T>(
+    signal: AbortSignal | undefined,
+    kind: ConstructorParameters<typeof Multishot<T>>[1],
+  ): Multishot<T> {
+    this.#queue.checkChain(1)
+    const multishot: Multishot<T> = new Multishot<T>(this.#queue, kind, signal, () => {
+      this.#multishots.delete(multishot as Multishot<unknown>)
+    })
+    this.#multishots.add(multishot as Multishot<unknown>)
+    return multishot
   }
 }
+
+const ENFILE = -23
+const NO_BYTES = new Uint8Array(0)
 
 export interface RingProbe {
   readonly sqEntries: number
   readonly cqEntries: number
+  /** Operations that the kernel can have at once; the rest of the CQ is kept for cancels. */
+  readonly mostInFlight: number
   /** IORING_SETUP_* flags in force. */
   readonly setupFlags: number
+  /** IORING_FEAT_* flags. */
+  readonly features: number
   readonly operations: Readonly<Record<string, boolean>>
 }

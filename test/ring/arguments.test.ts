@@ -56,9 +56,9 @@ withRing(t, 'a refused operation leaves its buffer with the caller', async t => 
 
 t.test('sizes that no queue has are refused', async t => {
   for (const entries of [0, -1, 0.5, Number.NaN, 32769, 2 ** 32, '8']) {
-    t.equal(await codeOf(() => Ring.open({ entries: entries as number })), INVALID)
+    t.equal(await codeOf(() => Ring.open({ depth: entries as number })), INVALID)
   }
-  for (const cqEntries of [0, 7, Number.NaN, 65537]) {
-    t.equal(await codeOf(() => Ring.open({ entries: 8, cqEntries })), INVALID)
+  for (const cqDepth of [0, 7, Number.NaN, 65537]) {
+    t.equal(await codeOf(() => Ring.open({ depth: 8, cqDepth })), INVALID)
   }
 })

@@ -122,7 +122,7 @@ withRing(t, 'a chain runs in order and gives each result', async t => {
     .nop()
     .readAt(fd, found, 0)
     .submit()
-  t.same(results, [5, 0, 5, 0, 0, 5])
+  t.same(results, [5, undefined, 5, undefined, undefined, 5])
   t.equal(Buffer.from(found).toString(), 'then!')
 })
 
@@ -159,23 +159,27 @@ withRing(t, 'a failing operation breaks its chain', async t => {
 })
 
 withRing(t, 'a chain longer than the queue is refused before anything is queued', async t => {
-  const ring = openRing(t, { entries: 4 })
+  const ring = openRing(t, { depth: 4 })
   const fd = temporaryFile(t)
   const buffers = Array.from({ length: 5 }, () => IoBuffer.alloc(8))
-  const chain = ring.chain()
+  const chain = ring.chain<number[]>()
   for (const buffer of buffers) chain.writeAt(fd, buffer, 0)
   t.equal(await codeOf(() => chain.submit()), 'ERR_RIOLOG_CHAIN_TOO_LONG')
   t.equal(ring.inFlight, 0)
   t.ok(buffers.every(buffer => !buffer.lent))
   await ring.nop()
   t.equal(fstatSync(fd).size, 0)
-  t.same(await ring.chain().nop().nop().nop().nop().submit(), [0, 0, 0, 0], 'one of just that')
+  t.same(
+    await ring.chain().nop().nop().nop().nop().submit(),
+    new Array(4).fill(undefined),
+    'one of just that',
+  )
 })
 
 withRing(t, 'a chain is submitted once, and is not empty', async t => {
   const ring = openRing(t)
   const invalid = 'ERR_RIOLOG_INVALID_ARGUMENT'
-  t.equal(await codeOf(() => ring.chain().submit()), invalid)
+  t.equal(await codeOf(() => ring.chain<number[]>().submit()), invalid)
   const chain = ring.chain().nop()
   await chain.submit()
   t.equal(await codeOf(() => chain.submit()), invalid)
@@ -203,9 +207,9 @@ withRing(t, 'a chain that is refused gives back its own buffers, and only those'
 })
 
 withRing(t, 'probe tells what this ring has', async t => {
-  const ring = openRing(t, { entries: 5, cqEntries: 20 })
+  const ring = openRing(t, { depth: 5, cqDepth: 20 })
   const probe = ring.probe()
   t.equal(probe.sqEntries, 8, 'rounded up to a power of two')
   t.equal(probe.cqEntries, 32)
-  t.same(probe.operations, { nop: true, fsync: true, read: true, write: true })
+  t.match(probe.operations, { nop: true, fsync: true, read: true, write: true })
 })

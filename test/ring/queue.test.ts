@@ -1,30 +1,23 @@
 /** How operations wait, keep together and settle; and how a ring is closed. */
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
-import { IORING_OP_NOP, IOSQE_IO_LINK, NEVER_QUIET, NO_MEMORY } from '../../src/ring/abi.ts'
+import { IORING_OP_NOP, IOSQE_IO_LINK } from '../../src/ring/abi.ts'
 import { IoBuffer, Ring } from '../../src/ring/index.ts'
-import { type Operation, RequestQueue } from '../../src/ring/request-queue.ts'
+import { Operation } from '../../src/ring/operation.ts'
+import { RequestQueue } from '../../src/ring/request-queue.ts'
 import { codeOf, Fifo, openRing, temporaryFile, withRing } from './support.ts'
 
 const CLOSED = 'ERR_RIOLOG_CLOSED'
 
 function nop(sqeFlags: number, settle: (result: number) => void): Operation {
-  return {
-    opcode: IORING_OP_NOP,
-    sqeFlags,
-    fd: -1,
-    fileOffset: 0,
-    length: 0,
-    memory: NO_MEMORY,
-    memoryOffset: 0,
-    opFlags: 0,
-    quietResult: NEVER_QUIET,
-    settle,
-  }
+  const operation = new Operation(IORING_OP_NOP)
+  operation.sqeFlags = sqeFlags
+  operation.settle = settle
+  return operation
 }
 
-withRing(t, '100,000 operations through 8 entries: each settles, none overflows', async t => {
-  const queue = new RequestQueue(8, 16)
+withRing(t, '100,000 operations through 8 depth: each settles, none overflows', async t => {
+  const queue = new RequestQueue({ depth: 8, cqDepth: 16 })
   t.teardown(() => queue.close())
   const settled = new Uint8Array(100_000)
   const started = Date.now()
@@ -46,7 +39,7 @@ withRing(t, '100,000 operations through 8 entries: each settles, none overflows'
 })
 
 withRing(t, 'a chain goes to the kernel in one enter, whatever stands before it', async t => {
-  const queue = new RequestQueue(4, 8)
+  const queue = new RequestQueue({ depth: 4, cqDepth: 8 })
   t.teardown(() => queue.close())
   queue.traceOn()
   const order: string[] = []
@@ -77,7 +70,7 @@ withRing(t, 'a chain goes to the kernel in one enter, whatever stands before it'
 })
 
 withRing(t, 'more than the completion queue holds wait for a place', async t => {
-  const ring = openRing(t, { entries: 2, cqEntries: 4 })
+  const ring = openRing(t, { depth: 2, cqDepth: 4 })
   const fifo = new Fifo(t)
   const reads = Array.from({ length: 10 }, () => ring.readAt(fifo.fd, new Uint8Array(1), 0))
   t.equal(ring.inFlight, 10, 'those that wait are counted')
@@ -89,17 +82,18 @@ withRing(t, 'more than the completion queue holds wait for a place', async t => 
 })
 
 withRing(t, 'a chain that waits for places is not overtaken', async t => {
-  const ring = openRing(t, { entries: 4, cqEntries: 4 })
+  const ring = openRing(t, { depth: 4, cqDepth: 4 })
   const fifo = new Fifo(t)
   const order: string[] = []
-  const reading = ring.readAt(fifo.fd, new Uint8Array(1), 0)
+  const busy = ring.probe().mostInFlight - 3
+  const reading = Array.from({ length: busy }, () => ring.readAt(fifo.fd, new Uint8Array(1), 0))
   const chain = ring.chain().nop().nop().nop().nop().submit()
   const all = [chain.then(() => order.push('chain'))]
   for (let i = 0; i < 3; i++) all.push(ring.nop().then(() => order.push('single')))
   await delay(20)
-  t.same(order, [], 'all wait behind the chain, which needs every place')
-  fifo.put('x')
-  await Promise.all([reading, ...all])
+  t.same(order, [], 'all wait behind the chain, which needs one place more than there is')
+  fifo.put('x'.repeat(busy))
+  await Promise.all([...reading, ...all])
   t.same(order, ['chain', 'single', 'single', 'single'])
 })
 
@@ -115,7 +109,7 @@ withRing(t, 'submitAll hands over at once what was asked for', async t => {
 })
 
 withRing(t, 'what one callback throws does not keep the others from being told', async t => {
-  const queue = new RequestQueue(8, 16)
+  const queue = new RequestQueue({ depth: 8, cqDepth: 16 })
   t.teardown(() => queue.close())
   const told: number[] = []
   const uncaught = new Promise<Error>(resolve => {
@@ -146,7 +140,7 @@ withRing(t, 'operations that complete at once leave timers their turn', async t 
 })
 
 withRing(t, 'close waits for what is in flight, and for what waits', async t => {
-  const ring = Ring.open({ entries: 2, cqEntries: 2 })
+  const ring = Ring.open({ depth: 2, cqDepth: 2 })
   const fifo = new Fifo(t)
   const settled: number[] = []
   const reads = Array.from({ length: 5 }, (_, i) =>
@@ -167,7 +161,7 @@ withRing(t, 'close waits for what is in flight, and for what waits', async t => 
 })
 
 withRing(t, 'a ring that is closed refuses everything, by code', async t => {
-  const ring = Ring.open({ entries: 2 })
+  const ring = Ring.open({ depth: 2 })
   const fd = temporaryFile(t)
   await ring.close()
   const buffer = IoBuffer.alloc(8)

@@ -9,17 +9,17 @@ const refusals = []
 class RefusingBinding extends real.RingBinding {
   #staged = 0
 
-  submit(count) {
-    if (refusals.length === 0) return super.submit(count)
+  submit(count, look) {
+    if (refusals.length === 0) return super.submit(count, look)
     this.#staged = count
-    return refusals.shift()
+    return -refusals.shift()
   }
 
   flush() {
-    if (refusals.length > 0) return refusals.shift()
+    if (refusals.length > 0) return -refusals.shift()
     const count = this.#staged
     this.#staged = 0
-    return count === 0 ? super.flush() : super.submit(count)
+    return count === 0 ? super.flush() : super.submit(count, false)
   }
 }
 

@@ -9,7 +9,7 @@ import type { Test } from '../support/engines.ts'
 /** Why there is no ring here; undefined when there is one. */
 async function whyNoRing(): Promise<string | undefined> {
   try {
-    await Ring.open({ entries: 1 }).close()
+    await Ring.open({ depth: 1 }).close()
     return undefined
   } catch (error) {
     return (error as Error).message
@@ -29,7 +29,7 @@ export function withRing(t: Test, name: string, run: (t: Test) => Promise<void>)
 }
 
 /** A ring that is closed when the test ends. */
-export function openRing(t: Test, options: RingOptions = { entries: 8 }): Ring {
+export function openRing(t: Test, options: RingOptions = { depth: 8 }): Ring {
   const ring = Ring.open(options)
   t.teardown(() => ring.close())
   return ring

@@ -27,7 +27,7 @@ const READS = 4
 
 function drop(inFlight: boolean): void {
   for (let i = 0; i < RINGS; i++) {
-    const ring = Ring.open({ entries: 8 })
+    const ring = Ring.open({ depth: 8 })
     for (let k = 0; inFlight && k < READS; k++) {
       const bytes = k % 2 === 0 ? IoBuffer.alloc(8192) : new Uint8Array(8192)
       ring.readAt(fifo, bytes, 0).then(() => settled++)

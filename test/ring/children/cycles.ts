@@ -11,7 +11,7 @@ const fd = openSync(join(folder, 'file'), 'w+')
 rmSync(folder, { recursive: true })
 
 async function cycle(): Promise<void> {
-  const ring = Ring.open({ entries: 4 })
+  const ring = Ring.open({ depth: 4 })
   await ring.chain().writeAt(fd, IoBuffer.alloc(4096), 0).nop().submit()
   await ring.writeAt(fd, new Uint8Array(100), 0)
   await ring.close()

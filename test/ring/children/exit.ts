@@ -11,7 +11,7 @@ const fifo = openSync(join(folder, 'fifo'), constants.O_RDWR)
 const file = openSync(join(folder, 'file'), 'w+')
 rmSync(folder, { recursive: true })
 
-const ring = Ring.open({ entries: 64 })
+const ring = Ring.open({ depth: 64 })
 for (let i = 0; i < 16; i++) {
   ring.readAt(fifo, IoBuffer.alloc(1 << 16), 0)
   ring.readAt(fifo, new Uint8Array(1 << 16), 0)

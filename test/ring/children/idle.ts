@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Ring } from '../../../src/ring/index.ts'
 
-const ring = Ring.open({ entries: 8 })
+const ring = Ring.open({ depth: 8 })
 await ring.nop()
 await delay(100) // so that what the start of the program left to do is done
 const before = process.cpuUsage()

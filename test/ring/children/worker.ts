@@ -12,7 +12,7 @@ const fifo = openSync(join(folder, 'fifo'), constants.O_RDWR)
 const file = openSync(join(folder, 'file'), 'w+')
 rmSync(folder, { recursive: true })
 
-const ring = Ring.open({ entries: 32 })
+const ring = Ring.open({ depth: 32 })
 for (let i = 0; i < 8; i++) {
   ring.readAt(fifo, IoBuffer.alloc(1 << 16), 0).catch(() => {})
   ring.readAt(fifo, new Uint8Array(1 << 16), 0).catch(() => {})

@@ -1,0 +1,156 @@
+/** O_DIRECT reads of 4 KiB at random places of one file, `depth` of them in flight. */
+import { execFileSync } from 'node:child_process'
+import { randomFillSync } from 'node:crypto'
+import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { absentScript, lastLine, node, numbers, run } from './children.ts'
+import type { Benchmark, Contender, Figures } from './contender.ts'
+import { BLOCK, stampOf } from './random-reads.ts'
+
+export interface ReadCase {
+  readonly file: string
+  readonly depth: number
+  readonly seconds: number
+}
+
+const DEPTHS = [1, 4, 32]
+const FILE_BYTES = 1 << 30
+/** Of the free space, at most a part of it is taken. */
+const PART_OF_FREE = 1 / 4
+const CHUNK = 4 << 20
+
+export function readBenchmark(
+  folder: string,
+  seconds: number,
+  others: readonly Contender<ReadCase>[],
+): Benchmark<ReadCase> {
+  const file = join(folder, 'read.bin')
+  const bytes = fileBytes(folder)
+  writeFile(file, bytes)
+  return {
+    title: `O_DIRECT random reads of 4 KiB from ${bytes >> 20} MiB`,
+    cases: DEPTHS.map(depth => ({ file, depth, seconds })),
+    nameOf: ({ depth }) => `queue depth ${depth}`,
+    contenders: [fio(), nodeFs(undefined), nodeFs(32), ...others],
+  }
+}
+
+function fileBytes(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder)
+  const most = Math.min(FILE_BYTES, bavail * bsize * PART_OF_FREE)
+  return Math.floor(most / CHUNK) * CHUNK
+}
+
+/** Written in full: a block that was never written is read without the device being asked. */
+function writeFile(path: string, bytes: number): void {
+  const chunk = Buffer.alloc(CHUNK)
+  // Random, so that no layer below can take it for zeros or for a copy of another block.
+  randomFillSync(chunk)
+  const fd = openSync(path, 'wx', 0o600)
+  for (let at = 0; at < bytes; at += CHUNK) {
+    for (let block = 0; block < CHUNK; block += BLOCK) {
+      chunk.writeInt32LE(stampOf(at + block), block)
+    }
+    if (writeSync(fd, chunk) !== CHUNK) throw new Error(`a short write to ${path}`)
+  }
+  fsyncSync(fd)
+  closeSync(fd)
+}
+
+function nodeFs(threads: number | undefined): Contender<ReadCase> {
+  const { UV_THREADPOOL_SIZE: _, ...rest } = process.env
+  const env = threads === undefined ? rest : { ...rest, UV_THREADPOOL_SIZE: `${threads}` }
+  return readScript(`node:fs, ${threads ?? "libuv's 4"} threads`, 'read-node-fs.ts', env)
+}
+
+/** @param script is called with file, depth and seconds, and prints what runRandomReads prints */
+export function readScript(
+  name: string,
+  script: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Contender<ReadCase> {
+  return {
+    name,
+    absent: absentScript(script),
+    run: async ({ file, depth, seconds: duration }) => {
+      const output = await run(node(script, file, `${depth}`, `${duration}`), duration, env)
+      const { operations, seconds, p50us, p99us, cpuSeconds } = numbers(
+        lastLine(output),
+        'operations',
+        'seconds',
+        'p50us',
+        'p99us',
+        'cpuSeconds',
+      )
+      return {
+        perSecond: operations / seconds,
+        p50Us: p50us,
+        p99Us: p99us,
+        cpuUs: (cpuSeconds / operations) * 1e6,
+      }
+    },
+  }
+}
+
+function fio(): Contender<ReadCase> {
+  return { name: "fio's io_uring engine", absent: absentFio(), run: runFio }
+}
+
+function absentFio(): string | undefined {
+  try {
+    execFileSync('fio', ['--version'], { stdio: 'pipe' })
+    return undefined
+  } catch {
+    return 'there is no fio; apt-get install fio'
+  }
+}
+
+/** Of fio's report, what is read here. */
+interface FioReport {
+  readonly jobs: readonly {
+    /** Milliseconds. */
+    readonly job_runtime: number
+    /** Percent of the running time. */
+    readonly usr_cpu: number
+    readonly sys_cpu: number
+    readonly error: number
+    readonly read: {
+      readonly iops: number
+      readonly total_ios: number
+      readonly lat_ns: { readonly percentile: Readonly<Record<string, number>> }
+    }
+  }[]
+}
+
+async function runFio({ file, depth, seconds }: ReadCase): Promise<Figures> {
+  const options = {
+    name: 'read',
+    filename: file,
+    ioengine: 'io_uring',
+    direct: '1',
+    rw: 'randread',
+    bs: '4k',
+    iodepth: `${depth}`,
+    runtime: `${Math.round(seconds * 1000)}ms`,
+    // As the others choose their places: any of the blocks, and others in every run.
+    norandommap: '1',
+    randrepeat: '0',
+    // From the submission on, as the others take it; fio's default leaves the submission out.
+    lat_percentiles: '1',
+    clat_percentiles: '0',
+    percentile_list: '50:99',
+    'output-format': 'json',
+  }
+  const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`)
+  const output = await run(['fio', '--readonly', '--time_based', ...args], seconds)
+  // Notes may stand before the report.
+  const report = JSON.parse(output.slice(output.indexOf('{'))) as FioReport
+  const [{ job_runtime, usr_cpu, sys_cpu, error, read }] = report.jobs
+  if (error !== 0 || read.total_ios === 0) throw new Error(`fio failed with error ${error}`)
+  return {
+    perSecond: read.iops,
+    p50Us: read.lat_ns.percentile['50.000000'] / 1000,
+    p99Us: read.lat_ns.percentile['99.000000'] / 1000,
+    cpuUs: (((usr_cpu + sys_cpu) / 100) * job_runtime * 1000) / read.total_ios,
+  }
+}

@@ -1,0 +1,92 @@
+import { invalidArgument } from '../errors.ts'
+import { refuseOwnSignal } from './chain.ts'
+import { Completion } from './completion.ts'
+import { Operations, type Taken } from './operations.ts'
+import { nothing } from './prepare/transfer.ts'
+import {
+  borrowAll,
+  checkSignal,
+  type Request,
+  type RequestContext,
+  withDeadline,
+} from './request.ts'
+
+/**
+ * Many operations with one promise, for when a promise each costs more than the operation. They run
+ * in any order, and each on its own: one that fails does not stop the others.
+ *
+ * Not for operations whose value is more than a number (openat, accept, socket, statx, recvmsg).
+ */
+export class Batch extends Operations<'batch'> {
+  /** @internal */
+  protected override readonly context: RequestContext
+  #requests: Request<unknown>[] = []
+
+  /** @internal */
+  constructor(context: RequestContext) {
+    super()
+    this.context = context
+  }
+
+  get length(): number {
+    return this.#requests.length
+  }
+
+  /**
+   * Gives the kernel's result of each in order: >= 0, or a negative errno. It never rejects for an
+   * operation's own failure. The batch is empty again afterwards, and can be filled anew.
+   * @throws ERR_RIOLOG_BUFFER_LENT, ERR_RIOLOG_CLOSED before anything is queued
+   */
+  submit(options?: { readonly signal?: AbortSignal }): Completion<Int32Array> {
+    if (this.#requests.length === 0) throw invalidArgument('the batch is empty')
+    if (options?.signal !== undefined) checkSignal(options.signal)
+    const requests = this.#requests
+    const { queue } = this.context
+    queue.checkChain(1)
+    borrowAll(requests)
+    this.#requests = []
+    const completion = new Completion<Int32Array>(queue, requests)
+    const outcome = new BatchOutcome(completion, requests.length)
+    let simple = true
+    for (let i = 0; i < requests.length; i++) {
+      const request = requests[i]
+      request.sink = outcome
+      request.index = i
+      if (request.deadline !== undefined) simple = false
+    }
+    if (simple) queue.pushEach(requests)
+    else for (const request of requests) queue.push(withDeadline(request))
+    if (options?.signal !== undefined) completion.follow(options.signal)
+    return completion
+  }
+
+  /** @internal */
+  protected override take<T>(request: Request<T>): Taken<'batch', T> {
+    if (request.convert !== undefined && (request.convert as unknown) !== nothing) {
+      request.discard()
+      throw invalidArgument('a batch is for operations whose value is a number')
+    }
+    refuseOwnSignal(request)
+    this.#requests.push(request)
+    return this as unknown as Taken<'batch', T>
+  }
+}
+
+class BatchOutcome {
+  readonly #completion: Completion<Int32Array>
+  readonly #results: Int32Array
+  #left: number
+
+  constructor(completion: Completion<Int32Array>, count: number) {
+    this.#completion = completion
+    this.#results = new Int32Array(count)
+    this.#left = count
+  }
+
+  settled(request: Request<unknown>, result: number): void {
+    this.#results[request.index] = result
+    if (result > 0) request.takeBytes(result)
+    request.freeBlocks()
+    if (--this.#left === 0) this.#completion.succeed(this.#results)
+  }
+}

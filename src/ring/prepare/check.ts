@@ -1,0 +1,91 @@
+/** Bad arguments fail here, before the kernel sees them. */
+import { invalidArgument, RiologError } from '../../errors.ts'
+import { OPERATION_NAMES, OPERATION_SINCE } from '../abi.ts'
+import { directAlignment } from '../direct-alignment.ts'
+import { type FileLike, Handle, RegisteredFile } from '../handle.ts'
+import { IoBuffer } from '../io-buffer.ts'
+import { Request, type RequestContext } from '../request.ts'
+
+/** Bytes that an operation reads from or fills. */
+export type Bytes = IoBuffer | Uint8Array
+
+/** What an SQE's length and the kernel's own limit allow (MAX_RW_COUNT, read(2)). */
+export const MAX_BYTES = 0x7ffff000
+const UINT32_MAX = 0xffffffff
+
+export function checkBytes(bytes: unknown): asserts bytes is Bytes {
+  if (bytes instanceof IoBuffer) {
+    bytes.checkNotLent()
+    return
+  }
+  if (!(bytes instanceof Uint8Array)) {
+    throw invalidArgument('bytes must be an IoBuffer or a Uint8Array')
+  }
+  if (bytes.length > MAX_BYTES) throw invalidArgument(`at most ${MAX_BYTES} bytes at once`)
+}
+
+export function checkOffset(offset: number, name = 'offset'): number {
+  if (!Number.isSafeInteger(offset) || offset < 0) {
+    throw invalidArgument(`${name} must be a safe integer of 0 or more, got ${offset}`)
+  }
+  return offset
+}
+
+export function checkUint32(value: number, name: string): number {
+  if (!Number.isInteger(value) || value < 0 || value > UINT32_MAX) {
+    throw invalidArgument(`${name} must be an integer from 0 to 2^32-1, got ${value}`)
+  }
+  return value
+}
+
+/**
+ * A request for an opcode that this ring can be asked for.
+ * @throws ERR_RIOLOG_UNSUPPORTED naming the operation, and what the kernel's probe said
+ */
+export function newRequest<T>(context: RequestContext, opcode: number): Request<T> {
+  if (!context.queue.supports(opcode)) throw unsupported(context, opcode)
+  return new Request<T>(context, opcode)
+}
+
+function unsupported(context: RequestContext, opcode: number): RiologError {
+  const name = OPERATION_NAMES[opcode]
+  if (context.queue.isClosing) return new RiologError('ERR_RIOLOG_CLOSED', 'ring is closed')
+  if (context.queue.isPolled) {
+    const message =
+      `${name} cannot be asked of a ring with ioPoll, which completes reads and writes by ` +
+      'polling the device (io_uring_setup(2), IORING_SETUP_IOPOLL): use a second ring'
+    return new RiologError('ERR_RIOLOG_UNSUPPORTED', message)
+  }
+  const since = OPERATION_SINCE[opcode]
+  const needs = since === undefined ? '' : `; it came with Linux ${since}`
+  return new RiologError(
+    'ERR_RIOLOG_UNSUPPORTED',
+    `this kernel has no ${name} on a ring (IORING_REGISTER_PROBE: opcode ${opcode} is not ` +
+      `supported)${needs}`,
+  )
+}
+
+/**
+ * Direct I/O wants address, length and offset aligned; what is a multiple of 4096 suits every device.
+ * @throws ERR_RIOLOG_MISALIGNED
+ */
+export function checkAlignment(
+  file: FileLike,
+  fd: number,
+  offset: number,
+  places: readonly { readonly from: number; readonly length: number }[],
+): void {
+  const suits = (alignment: number) =>
+    offset % alignment === 0 &&
+    places.every(({ from, length }) => from % alignment === 0 && length % alignment === 0)
+  if (suits(4096)) return
+  const known = file instanceof Handle || file instanceof RegisteredFile
+  const alignment = known ? file.alignment : directAlignment(fd)
+  if (suits(alignment)) return
+  const [{ from, length }] = places
+  throw new RiologError(
+    'ERR_RIOLOG_MISALIGNED',
+    `direct I/O on this file needs multiples of ${alignment} bytes: offset ${offset}, ` +
+      `length ${length}, place in the buffer ${from}`,
+  )
+}

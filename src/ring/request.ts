@@ -1,0 +1,406 @@
+import { invalidArgument, RiologError, SystemError } from '../errors.ts'
+import {
+  IORING_OP_LINK_TIMEOUT,
+  IOSQE_ASYNC,
+  IOSQE_FIXED_FILE,
+  IOSQE_IO_DRAIN,
+  IOSQE_IO_LINK,
+  OPERATION_NAMES,
+  SEGMENT_BYTES,
+} from './abi.ts'
+import { checkFd, Handle, RegisteredFile } from './handle.ts'
+import { IoBuffer } from './io-buffer.ts'
+import type { Block, MemoryPool } from './memory-pool.ts'
+import { Operation } from './operation.ts'
+import type { RequestQueue } from './request-queue.ts'
+
+/** Options that every operation has. */
+export interface OperationOptions {
+  /**
+   * `drain`: it starts when everything submitted before it has completed, and nothing submitted after
+   * it starts before it has (IOSQE_IO_DRAIN). To run one operation behind another: `ring.chain()`.
+   */
+  readonly ordering?: 'none' | 'drain'
+  /** Milliseconds, more than 0: not done by then, it is cancelled (ERR_RIOLOG_TIMEOUT). */
+  readonly deadlineMs?: number
+  /** Start on a worker thread of the kernel at once, rather than try without waiting first. */
+  readonly async?: boolean
+  /**
+   * Cancels it when it aborts (ERR_RIOLOG_CANCELED, with the signal's reason as `cause`). Not for an
+   * operation of a chain or batch, which are cancelled as a whole: `submit({ signal })`.
+   */
+  readonly signal?: AbortSignal
+}
+
+/** What an operation is made with: the ring's queue, and its memory for arguments and copies. */
+export interface RequestContext {
+  readonly queue: RequestQueue
+  readonly pool: MemoryPool
+}
+
+/** Whoever asked for the operation: a completion, a chain, a batch. */
+export interface Sink {
+  /** `result` as the kernel gave it. The request has given back what it had lent. */
+  settled(request: Request<unknown>, result: number, flags: number): void
+}
+
+const ECANCELED = -125
+const ETIME = -62
+
+/** One operation as a caller asked for it, with the memory that it has borrowed meanwhile. */
+export class Request<T = unknown> extends Operation {
+  sink: Sink | undefined
+  /** Makes the caller's value of a result that is no error; as it is, where this is missing. */
+  convert: ((request: Request<unknown>, result: number, flags: number) => T) | undefined
+  readonly pool: MemoryPool
+  /** Its argument or bounce blocks; the first is where `memory` points. */
+  block: Block | undefined
+  secondBlock: Block | undefined
+  /** An array that gets the bytes of `block` when they have come. */
+  copyTo: Uint8Array | undefined
+  /** The result of a complete operation, where a smaller one breaks a chain. */
+  expected = -1
+  /** A negative result that is the one hoped for, as a timer's ETIME is; 0: there is none. */
+  success = 0
+  /** Its place in a chain or batch. */
+  index = 0
+  /** True when the result is a descriptor that somebody has to close. */
+  yieldsFd = false
+  deadline: Deadline | undefined
+  signal: AbortSignal | undefined
+  /** Why it was cancelled, if it was: becomes the error's code and cause. */
+  cancelCause: { readonly code: RiologError['code']; readonly cause: unknown } | undefined
+  #buffer: IoBuffer | undefined
+  #lent = false
+  #parts: VectorPart[] | undefined
+  #handle: Handle | undefined
+  #otherHandle: Handle | undefined
+  #usesHandles = 0
+
+  constructor(context: RequestContext, opcode: number) {
+    super(opcode)
+    this.pool = context.pool
+  }
+
+  /** @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED */
+  useFile(context: RequestContext, file: unknown): void {
+    if (file instanceof RegisteredFile) {
+      if (file.queue !== context.queue) throw invalidArgument('a file registered with another ring')
+      if (file.released) throw invalidArgument('a registered file that was released')
+      this.fd = file.index
+      this.sqeFlags |= IOSQE_FIXED_FILE
+      return
+    }
+    if (file instanceof Handle) this.#handle = file
+    this.fd = fdOf(file)
+  }
+
+  /** A second file, which the operation names in a place of its own. Returns its descriptor. */
+  useOtherFile(file: unknown): number {
+    if (file instanceof RegisteredFile) throw invalidArgument('must not be a registered file')
+    if (file instanceof Handle) this.#otherHandle = file
+    return fdOf(file)
+  }
+
+  /** Lends `length` bytes of an IoBuffer from `from` on. */
+  useBuffer(buffer: IoBuffer, from: number, length: number): void {
+    this.#buffer = buffer
+    this.memoryOffset = from
+    this.length = length
+  }
+
+  /** Puts a bounce buffer in front of an array: `write` copies it now, else it is filled later. */
+  useArray(array: Uint8Array, write: boolean): void {
+    const block = this.pool.take(Math.max(array.length, 1))
+    this.block = block
+    this.memory = block.memory
+    this.memoryOffset = block.memoryOffset
+    this.length = array.length
+    if (write) block.bytes.set(array)
+    else this.copyTo = array
+  }
+
+  /** Several buffers at once; which memory they are is written down when they are lent. */
+  useVector(parts: VectorPart[]): void {
+    this.#parts = parts
+    this.block = this.pool.take(parts.length * SEGMENT_BYTES)
+    this.memory = this.block.memory
+    this.memoryOffset = this.block.memoryOffset
+    this.length = parts.length
+  }
+
+  useOptions(options: OperationOptions | undefined): void {
+    if (options === undefined) return
+    if (options.ordering === 'drain') this.sqeFlags |= IOSQE_IO_DRAIN
+    else if (options.ordering !== undefined && options.ordering !== 'none') {
+      throw invalidArgument(`ordering must be 'none' or 'drain', got ${String(options.ordering)}`)
+    }
+    if (options.signal !== undefined) this.signal = checkSignal(options.signal)
+    if (options.async === true) this.sqeFlags |= IOSQE_ASYNC
+    if (options.deadlineMs !== undefined) this.deadline = new Deadline(this, options.deadlineMs)
+  }
+
+  /** Called when nothing can be refused any more. @throws ERR_RIOLOG_BUFFER_LENT, …_CLOSED */
+  borrow(): void {
+    try {
+      this.#useHandles()
+      if (this.#buffer !== undefined) {
+        this.memory = this.#buffer.lend()
+        this.#lent = true
+      }
+      if (this.#parts !== undefined) lendParts(this.#parts, this.block!)
+    } catch (error) {
+      this.giveBack()
+      throw error
+    }
+  }
+
+  /** Gives back what it has borrowed; once. */
+  giveBack(): void {
+    if (this.#lent) this.#buffer!.giveBack()
+    this.#lent = false
+    if (this.#parts !== undefined) for (const part of this.#parts) part.giveBack()
+    if (this.#usesHandles > 0) this.#handle?.unuse()
+    if (this.#usesHandles > 1) this.#otherHandle?.unuse()
+    this.#usesHandles = 0
+  }
+
+  #useHandles(): void {
+    this.#handle?.use()
+    this.#usesHandles = 1
+    this.#otherHandle?.use()
+    this.#usesHandles = 2
+  }
+
+  /** For an operation that never started. */
+  discard(): void {
+    this.giveBack()
+    this.freeBlocks()
+    this.deadline?.discard()
+  }
+
+  /** Gives up blocks of an operation that never started, or whose result has been read. */
+  freeBlocks(): void {
+    if (this.block !== undefined) this.pool.giveBack(this.block)
+    if (this.secondBlock !== undefined) this.pool.giveBack(this.secondBlock)
+    this.block = undefined
+    this.secondBlock = undefined
+    if (this.#parts !== undefined) for (const part of this.#parts) part.freeBlock(this.pool)
+    this.deadline?.freeBlock()
+  }
+
+  override settle(result: number, flags: number): void {
+    if (this.deadline?.holdsBack(result, flags)) return
+    this.giveBack()
+    this.sink?.settled(this, result === this.success ? 0 : result, flags)
+  }
+
+  /** Copies what was read to where it belongs. @throws when there is no such place any more */
+  takeBytes(result: number): void {
+    if (this.copyTo !== undefined) copyOut(this.block!.bytes, result, this.copyTo)
+    if (this.#parts !== undefined) scatter(this.#parts, result)
+  }
+
+  /** The caller's value; blocks are free afterwards. @throws when bytes have no place any more */
+  take(result: number, flags: number): T {
+    try {
+      this.takeBytes(result)
+      return this.convert === undefined ? (result as T) : this.convert(this, result, flags)
+    } finally {
+      this.freeBlocks()
+    }
+  }
+
+  failure(result: number): SystemError {
+    const name = OPERATION_NAMES[this.opcode]
+    if (result === ECANCELED && this.deadline?.expired === true) {
+      const message = `${name} was not done within ${this.deadline.milliseconds} ms`
+      return new SystemError(result, name, undefined, { code: 'ERR_RIOLOG_TIMEOUT', message })
+    }
+    if (result === ECANCELED && this.cancelCause !== undefined) {
+      const { code, cause } = this.cancelCause
+      return new SystemError(result, name, undefined, {
+        code,
+        cause,
+        message: `${name} was canceled`,
+      })
+    }
+    return new SystemError(result, name)
+  }
+}
+
+/** @throws ERR_RIOLOG_CANCELED when it has aborted, ERR_RIOLOG_INVALID_ARGUMENT */
+export function checkSignal(signal: AbortSignal): AbortSignal {
+  if (!(signal instanceof AbortSignal)) throw invalidArgument('signal must be an AbortSignal')
+  if (signal.aborted) {
+    throw new RiologError('ERR_RIOLOG_CANCELED', 'canceled before it was started', {
+      cause: signal.reason,
+    })
+  }
+  return signal
+}
+
+/** @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED */
+function fdOf(file: unknown): number {
+  if (typeof file === 'number') return checkFd(file)
+  if (file instanceof Handle) file.checkOpen()
+  return checkFd((file as { fd?: unknown } | null | undefined)?.fd)
+}
+
+/** One piece of a scattered read or a gathered write. */
+export class VectorPart {
+  readonly length: number
+  #buffer: IoBuffer | undefined
+  #block: Block | undefined
+  #copyTo: Uint8Array | undefined
+  #lent = false
+
+  constructor(pool: MemoryPool, bytes: IoBuffer | Uint8Array, write: boolean) {
+    this.length = bytes.length
+    if (bytes instanceof IoBuffer) {
+      this.#buffer = bytes
+      return
+    }
+    this.#block = pool.take(Math.max(bytes.length, 1))
+    if (write) this.#block.bytes.set(bytes)
+    else this.#copyTo = bytes
+  }
+
+  /** Returns which memory it is. @throws ERR_RIOLOG_BUFFER_LENT */
+  lend(): { memory: number; memoryOffset: number } {
+    if (this.#buffer === undefined) return this.#block!
+    const memory = this.#buffer.lend()
+    this.#lent = true
+    return { memory, memoryOffset: 0 }
+  }
+
+  giveBack(): void {
+    if (!this.#lent) return
+    this.#lent = false
+    this.#buffer?.giveBack()
+  }
+
+  freeBlock(pool: MemoryPool): void {
+    if (this.#block !== undefined) pool.giveBack(this.#block)
+    this.#block = undefined
+  }
+
+  copyOut(bytes: number): void {
+    if (this.#copyTo !== undefined) copyOut(this.#block!.bytes, bytes, this.#copyTo)
+  }
+}
+
+/** Writes `struct Segment`s (native/core/request.h). */
+function lendParts(parts: readonly VectorPart[], block: Block): void {
+  const view = new DataView(block.bytes.buffer, block.bytes.byteOffset)
+  for (let i = 0; i < parts.length; i++) {
+    const { memory, memoryOffset } = parts[i].lend()
+    view.setInt32(i * SEGMENT_BYTES, memory, true)
+    view.setUint32(i * SEGMENT_BYTES + 4, parts[i].length, true)
+    view.setFloat64(i * SEGMENT_BYTES + 8, memoryOffset, true)
+  }
+}
+
+function copyOut(from: Uint8Array, bytes: number, to: Uint8Array): void {
+  if (to.length < bytes) {
+    throw invalidArgument('the array was transferred or shrunk while being read into')
+  }
+  to.set(bytes === from.length ? from : from.subarray(0, bytes))
+}
+
+function scatter(parts: readonly VectorPart[], bytes: number): void {
+  let left = bytes
+  for (const part of parts) {
+    if (left <= 0) return
+    part.copyOut(Math.min(left, part.length))
+    left -= part.length
+  }
+}
+
+/** A timer behind an operation (IORING_OP_LINK_TIMEOUT): it cancels the operation when it expires. */
+export class Deadline {
+  readonly milliseconds: number
+  /** Goes to the kernel right behind the operation, linked to it. */
+  readonly operation: Operation
+  /** It was this that cancelled the operation. */
+  expired = false
+  readonly #request: Request<unknown>
+  #block: Block | undefined
+  #timerSettled = false
+  #heldBack: { readonly result: number; readonly flags: number } | undefined
+
+  constructor(request: Request<unknown>, milliseconds: number) {
+    checkMilliseconds('deadlineMs', milliseconds)
+    this.#request = request
+    this.milliseconds = milliseconds
+    this.operation = new Operation(IORING_OP_LINK_TIMEOUT)
+    this.#block = request.pool.take(TIMESPEC_BYTES)
+    writeTimespec(this.#block, milliseconds)
+    this.operation.memory = this.#block.memory
+    this.operation.memoryOffset = this.#block.memoryOffset
+    this.operation.quietResult = ECANCELED
+    this.operation.settle = result => this.#onTimer(result)
+  }
+
+  /** True when the operation was cancelled and only the timer's completion will tell by whom. */
+  holdsBack(result: number, flags: number): boolean {
+    if (result !== ECANCELED || this.#timerSettled) return false
+    this.#heldBack = { result, flags }
+    return true
+  }
+
+  freeBlock(): void {
+    if (!this.#timerSettled) return // the kernel may not have read it yet
+    if (this.#block !== undefined) this.#request.pool.giveBack(this.#block)
+    this.#block = undefined
+  }
+
+  /** Neither the operation nor the timer was started. */
+  discard(): void {
+    this.#timerSettled = true
+    this.freeBlock()
+  }
+
+  #onTimer(result: number): void {
+    this.#timerSettled = true
+    this.expired = result === ETIME
+    this.freeBlock()
+    if (this.#heldBack !== undefined) {
+      this.#request.settle(this.#heldBack.result, this.#heldBack.flags)
+    }
+  }
+}
+
+export const TIMESPEC_BYTES = 16
+
+/** @throws ERR_RIOLOG_INVALID_ARGUMENT */
+export function checkMilliseconds(name: string, value: number): void {
+  if (!(typeof value === 'number' && value > 0 && value <= 2 ** 31)) {
+    throw invalidArgument(`${name} must be more than 0 and at most 2^31, got ${value}`)
+  }
+}
+
+export function writeTimespec(block: Block, milliseconds: number): void {
+  const seconds = Math.floor(milliseconds / 1000)
+  const nanoseconds = Math.round((milliseconds - seconds * 1000) * 1e6)
+  const view = new DataView(block.bytes.buffer, block.bytes.byteOffset, TIMESPEC_BYTES)
+  view.setBigInt64(0, BigInt(seconds), true)
+  view.setBigInt64(8, BigInt(Math.min(nanoseconds, 999_999_999)), true)
+}
+
+/** A request and, if it has a deadline, its timer linked behind it. */
+export function withDeadline(request: Request<unknown>): Operation[] {
+  if (request.deadline === undefined) return [request]
+  request.sqeFlags |= IOSQE_IO_LINK
+  return [request, request.deadline.operation]
+}
+
+/** Borrows for all of the requests, or for none. */
+export function borrowAll(requests: readonly Request<unknown>[]): void {
+  try {
+    for (const request of requests) request.borrow()
+  } catch (error) {
+    for (const request of requests) request.discard()
+    throw error
+  }
+}
