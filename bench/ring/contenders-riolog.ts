@@ -9,7 +9,11 @@ import { type ReadCase, readScript } from './read.ts'
 
 /** One row for each mode that nop-riolog.ts knows. */
 export function nopContenders(): readonly Contender<NopCase>[] {
-  return [nopScript('riolog, promises', 'nop-riolog.ts', 'promises')]
+  return [
+    nopScript('riolog, a promise each', 'nop-riolog.ts', 'promises'),
+    nopScript('riolog, a promise a batch', 'nop-riolog.ts', 'batch'),
+    nopScript('riolog, batch and waitSync', 'nop-riolog.ts', 'waitSync'),
+  ]
 }
 
 /** runRandomReads in random-reads.ts is the loop for it. */

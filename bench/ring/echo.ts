@@ -26,10 +26,10 @@ export type EchoScript = (name: string, script: string) => Contender<EchoCase>
 
 /** Connections and the bytes of a message. */
 const CASES = [
-  [1, 128],
-  [64, 128],
-  [512, 128],
-  [64, 16384],
+  [1, 64],
+  [64, 64],
+  [1, 4096],
+  [64, 4096],
 ] as const
 const WARM_UP_SECONDS = 1
 const SERVER_CPU = 0

@@ -7,7 +7,7 @@ import {
   IORING_OP_WRITE,
   IOSQE_IO_LINK,
 } from '../ring/abi.ts'
-import { Operation } from '../ring/operation.ts'
+import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
 import type { Disk, DiskBuffer, DiskDirectory } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
@@ -179,8 +179,8 @@ function transfer(
   memoryOffset: number,
   length: number,
   fileOffset: number,
-): Operation {
-  const operation = new Operation(opcode)
+): PlainOperation {
+  const operation = new PlainOperation(opcode)
   operation.fd = fd
   operation.offset = fileOffset
   operation.length = length
@@ -189,8 +189,8 @@ function transfer(
   return operation
 }
 
-function syncRequest(fd: number, flags: number): Operation {
-  const operation = new Operation(IORING_OP_FSYNC)
+function syncRequest(fd: number, flags: number): PlainOperation {
+  const operation = new PlainOperation(IORING_OP_FSYNC)
   operation.fd = fd
   operation.opFlags = flags
   return operation

@@ -15,12 +15,17 @@ import {
  * Many operations with one promise, for when a promise each costs more than the operation. They run
  * in any order, and each on its own: one that fails does not stop the others.
  *
+ * A batch can be submitted again, when it has completed: the same operations once more, and nothing
+ * has to be made for them. One that has arrays (which are copied once) or a deadline is submitted once.
+ *
  * Not for operations whose value is more than a number (openat, accept, socket, statx, recvmsg).
  */
 export class Batch extends Operations<'batch'> {
   /** @internal */
   protected override readonly context: RequestContext
-  #requests: Request<unknown>[] = []
+  readonly #requests: Request<unknown>[] = []
+  #running: Completion<Int32Array> | undefined
+  #again = true
 
   /** @internal */
   constructor(context: RequestContext) {
@@ -34,41 +39,53 @@ export class Batch extends Operations<'batch'> {
 
   /**
    * Gives the kernel's result of each in order: >= 0, or a negative errno. It never rejects for an
-   * operation's own failure. The batch is empty again afterwards, and can be filled anew.
+   * operation's own failure.
    * @throws ERR_RIOLOG_BUFFER_LENT, ERR_RIOLOG_CLOSED before anything is queued
    */
   submit(options?: { readonly signal?: AbortSignal }): Completion<Int32Array> {
-    if (this.#requests.length === 0) throw invalidArgument('the batch is empty')
-    if (options?.signal !== undefined) checkSignal(options.signal)
     const requests = this.#requests
+    if (requests.length === 0) throw invalidArgument('the batch is empty')
+    this.#refuseWhileRunning()
+    if (!this.#again) {
+      throw invalidArgument('a batch with arrays or deadlines is submitted once: use an IoBuffer')
+    }
+    if (options?.signal !== undefined) checkSignal(options.signal)
     const { queue } = this.context
     queue.checkChain(1)
     borrowAll(requests)
-    this.#requests = []
-    const completion = new Completion<Int32Array>(queue, requests)
+    const completion = new Completion<Int32Array>(requests)
+    this.#running = completion
     const outcome = new BatchOutcome(completion, requests.length)
-    let simple = true
     for (let i = 0; i < requests.length; i++) {
       const request = requests[i]
       request.sink = outcome
       request.index = i
-      if (request.deadline !== undefined) simple = false
+      if (request.block !== undefined || request.deadline !== undefined) this.#again = false
+      if (request.deadline === undefined) queue.pushOne(request)
+      else queue.push(withDeadline(request))
     }
-    if (simple) queue.pushEach(requests)
-    else for (const request of requests) queue.push(withDeadline(request))
     if (options?.signal !== undefined) completion.follow(options.signal)
     return completion
   }
 
   /** @internal */
   protected override take<T>(request: Request<T>): Taken<'batch', T> {
-    if (request.convert !== undefined && (request.convert as unknown) !== nothing) {
+    try {
+      this.#refuseWhileRunning()
+      if (request.convert !== undefined && (request.convert as unknown) !== nothing) {
+        throw invalidArgument('a batch is for operations whose value is a number')
+      }
+      refuseOwnSignal(request)
+    } catch (error) {
       request.discard()
-      throw invalidArgument('a batch is for operations whose value is a number')
+      throw error
     }
-    refuseOwnSignal(request)
     this.#requests.push(request)
     return this as unknown as Taken<'batch', T>
+  }
+
+  #refuseWhileRunning(): void {
+    if (this.#running?.isDone === false) throw invalidArgument('the batch is running')
   }
 }
 
@@ -85,8 +102,10 @@ class BatchOutcome {
 
   settled(request: Request<unknown>, result: number): void {
     this.#results[request.index] = result
-    if (result > 0) request.takeBytes(result)
-    request.freeBlocks()
+    if (request.block !== undefined) {
+      if (result > 0) request.takeBytes(result)
+      request.freeBlocks()
+    }
     if (--this.#left === 0) this.#completion.succeed(this.#results)
   }
 }

@@ -18,7 +18,6 @@ const IORING_TIMEOUT_ETIME_SUCCESS = 1 << 5 // 5.16: an expired timer does not b
 /** @throws ERR_RIOLOG_INVALID_ARGUMENT */
 export function refuseOwnSignal(request: Request<unknown>): void {
   if (request.signal === undefined) return
-  request.discard()
   throw invalidArgument('a chain or batch is cancelled as a whole: submit({ signal })')
 }
 
@@ -82,7 +81,7 @@ export class Chain<R extends readonly unknown[] = []> extends Operations<R> {
     const requests = this.#requests
     const { queue } = this.context
     const operations = this.#link === IOSQE_IO_LINK ? linked(requests) : hardLinked(requests)
-    const completion = new Completion<R>(queue, requests)
+    const completion = new Completion<R>(requests)
     const outcome = new ChainOutcome(completion, requests)
     for (let i = 0; i < requests.length; i++) {
       requests[i].sink = outcome
@@ -102,11 +101,13 @@ export class Chain<R extends readonly unknown[] = []> extends Operations<R> {
 
   /** @internal */
   protected override take<T>(request: Request<T>): Taken<R, T> {
-    if (this.#submitted) {
+    try {
+      if (this.#submitted) throw invalidArgument('the chain has been submitted')
+      refuseOwnSignal(request)
+    } catch (error) {
       request.discard()
-      throw invalidArgument('the chain has been submitted')
+      throw error
     }
-    refuseOwnSignal(request)
     if (request.opcode === IORING_OP_TIMEOUT) request.opFlags |= IORING_TIMEOUT_ETIME_SUCCESS
     this.#requests.push(request)
     return this as unknown as Taken<R, T>

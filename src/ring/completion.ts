@@ -1,6 +1,5 @@
 import { RiologError } from '../errors.ts'
-import type { Operation } from './operation.ts'
-import type { Request } from './request.ts'
+import { checkMilliseconds, Request } from './request.ts'
 import type { RequestQueue } from './request-queue.ts'
 
 type Resolve<T> = (value: T | PromiseLike<T>) => void
@@ -22,28 +21,28 @@ function ignore(): void {}
  * says: a cancel that comes too late leaves the result as it is.
  */
 export class Completion<T> extends Promise<T> {
-  readonly #queue: RequestQueue
-  readonly #requests: readonly Request<unknown>[]
+  /** One, or those of a chain or batch. */
+  readonly #requests: Request<unknown> | readonly Request<unknown>[]
   readonly #resolve: Resolve<T>
   readonly #reject: Reject
-  #outcome: { readonly value: T } | { readonly error: unknown } | undefined
-  #signal: AbortSignal | undefined
-  #onAbort: (() => void) | undefined
+  #state: typeof PENDING | typeof SUCCEEDED | typeof FAILED = PENDING
+  /** The value or the error. */
+  #outcome: unknown = undefined
+  #unfollow: (() => void) | undefined = undefined
 
   /** @internal */
-  constructor(queue: RequestQueue, requests: readonly Request<unknown>[]) {
+  constructor(requests: Request<unknown> | readonly Request<unknown>[]) {
     super(capture as ConstructorParameters<typeof Promise<T>>[0])
     this.#resolve = lastResolve as Resolve<T>
     this.#reject = lastReject
     lastResolve = ignore // which would keep this completion, and its ring
     lastReject = ignore
-    this.#queue = queue
     this.#requests = requests
   }
 
   /** True once the result is known; promise reactions may still have to run. */
   get isDone(): boolean {
-    return this.#outcome !== undefined
+    return this.#state !== PENDING
   }
 
   /**
@@ -61,23 +60,25 @@ export class Completion<T> extends Promise<T> {
    * @throws what awaiting it would throw; ERR_RIOLOG_TIMEOUT
    */
   waitSync(options: { readonly timeoutMs?: number } = {}): T {
-    this.catch(ignore) // the caller has the error from here
-    for (const request of this.#requests) markUrgent(request, true)
-    const done = this.#queue.waitUntil(() => this.isDone, options.timeoutMs)
-    if (!done) {
-      for (const request of this.#requests) markUrgent(request, false)
-      throw new RiologError('ERR_RIOLOG_TIMEOUT', `not completed within ${options.timeoutMs} ms`)
+    const { timeoutMs } = options
+    if (timeoutMs !== undefined) checkMilliseconds('timeoutMs', timeoutMs)
+    if (this.#state === PENDING) {
+      for (const request of this.#all()) markUrgent(request, true)
+      if (!this.#queue.waitUntil(() => this.isDone, timeoutMs)) {
+        for (const request of this.#all()) markUrgent(request, false)
+        throw new RiologError('ERR_RIOLOG_TIMEOUT', `not completed within ${timeoutMs} ms`)
+      }
     }
-    const outcome = this.#outcome!
-    if ('error' in outcome) throw outcome.error
-    return outcome.value
+    if (this.#state === SUCCEEDED) return this.#outcome as T
+    this.catch(ignore) // the caller has the error from here
+    throw this.#outcome
   }
 
   /** @internal Cancels when the signal aborts. */
   follow(signal: AbortSignal): void {
-    this.#signal = signal
-    this.#onAbort = () => this.#cancel(signal.reason)
-    signal.addEventListener('abort', this.#onAbort, { once: true })
+    const onAbort = () => this.#cancel(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#unfollow = () => signal.removeEventListener('abort', onAbort)
   }
 
   /** @internal The one request of this completion has completed (`Sink`). */
@@ -106,37 +107,47 @@ export class Completion<T> extends Promise<T> {
 
   /** @internal */
   succeed(value: T): void {
-    this.#finish({ value })
+    this.#state = SUCCEEDED
+    this.#outcome = value
+    this.#unfollow?.()
     this.#resolve(value)
   }
 
   /** @internal */
   fail(error: unknown): void {
-    this.#finish({ error })
+    this.#state = FAILED
+    this.#outcome = error
+    this.#unfollow?.()
     this.#reject(error)
   }
 
-  #finish(outcome: { readonly value: T } | { readonly error: unknown }): void {
-    this.#outcome = outcome
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort)
-    this.#onAbort = undefined
+  #all(): readonly Request<unknown>[] {
+    return this.#requests instanceof Request ? [this.#requests] : this.#requests
+  }
+
+  get #queue(): RequestQueue {
+    return this.#all()[0].context.queue
   }
 
   #cancel(cause: unknown): void {
-    if (this.isDone) return
-    for (const request of this.#requests) {
-      request.cancelCause ??= { code: 'ERR_RIOLOG_CANCELED', cause }
+    for (const request of this.#all()) {
+      if (this.#state !== PENDING) return
+      request.setCancelCause({ code: 'ERR_RIOLOG_CANCELED', cause })
       this.#queue.cancel(request)
     }
   }
 }
+
+const PENDING = 0
+const SUCCEEDED = 1
+const FAILED = 2
 
 // `await` and `then` look at the constructor: with that of a plain promise they take the fast way, and
 // `then` gives a plain promise rather than a Completion that has no operation.
 Object.defineProperty(Completion.prototype, 'constructor', { value: Promise })
 
 function markUrgent(request: Request<unknown>, urgent: boolean): void {
-  const operation: Operation = request
-  operation.urgent = urgent
-  if (request.deadline !== undefined) request.deadline.operation.urgent = urgent
+  request.urgent = urgent
+  const { deadline } = request
+  if (deadline !== undefined) deadline.operation.urgent = urgent
 }

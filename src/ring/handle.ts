@@ -2,7 +2,7 @@ import { invalidArgument, RiologError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
 import { IORING_OP_CLOSE } from './abi.ts'
 import { directAlignment } from './direct-alignment.ts'
-import { Operation } from './operation.ts'
+import { PlainOperation } from './operation.ts'
 import type { RequestQueue } from './request-queue.ts'
 
 export type HandleKind = 'file' | 'stream' | 'listening' | 'datagram'
@@ -108,7 +108,7 @@ export abstract class Handle {
     const queue = this.#queue
     if (queue.isClosing || !queue.supports(IORING_OP_CLOSE)) return addon().closeFile(this.#fd)
     return new Promise(resolve => {
-      const close = new Operation(IORING_OP_CLOSE)
+      const close = new PlainOperation(IORING_OP_CLOSE)
       close.fd = this.#fd
       // One that never ran (a ring that was torn down) leaves the descriptor with native code.
       close.settle = result => resolve(result === ECANCELED ? addon().closeFile(this.#fd) : result)

@@ -99,7 +99,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
 
   #canceled(): unknown {
     const request = this.#request ?? this.#kind.make(this.#multishot)
-    request.cancelCause = { code: 'ERR_RIOLOG_CANCELED', cause: this.#signal?.reason }
+    request.setCancelCause({ code: 'ERR_RIOLOG_CANCELED', cause: this.#signal?.reason })
     return request.failure(ECANCELED)
   }
 

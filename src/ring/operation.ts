@@ -1,53 +1,88 @@
 import { NEVER_QUIET, NO_MEMORY } from './abi.ts'
 
-/** One request to the kernel, as plain numbers, and who is told of its completion. */
-export class Operation {
+/**
+ * One request to the kernel, as plain numbers, and who is told of its completion. An interface and two
+ * classes that stand on their own, since a derived class takes V8 longer to make than the kernel takes
+ * for a NOP.
+ */
+export interface Operation {
   readonly opcode: number
   /** IOSQE_* */
-  sqeFlags = 0
-  ioprio = 0
-  fd = -1
+  sqeFlags: number
+  fd: number
   /** The SQE's `len`: bytes, a count, a mode, by the opcode. */
-  length = 0
+  length: number
   /** The SQE's `off`, where that is a number. */
-  offset = 0
+  offset: number
   /** `NativeMemory.id`, or NO_MEMORY: then `memoryOffset` is a number of the opcode's own. */
-  memory = NO_MEMORY
-  memoryOffset = 0
+  memory: number
+  memoryOffset: number
   /** rw_flags, fsync_flags, …: the SQE's field is chosen by the opcode. */
-  opFlags = 0
+  opFlags: number
   /** A completion with just this result need not wake JavaScript; NEVER_QUIET otherwise. */
-  quietResult = NEVER_QUIET
-  secondMemory = NO_MEMORY
-  secondMemoryOffset = 0
-  /** splice_fd_in */
-  otherFd = 0
-  bufferGroup = 0
-
-  /** @internal Its place in the ring while the kernel has it, else -1. */
-  slot = -1
-  /** @internal Milliseconds (`performance.now`), of a ring that measures. */
-  pushedAt = 0
-  submittedAt = 0
-  /** @internal What the queue read of the completion, until {@link settle} is called with it. */
-  result = 0
-  flags = 0
-  /** @internal Somebody blocks the thread for it: it is told before all others. */
-  urgent = false
-
-  constructor(opcode: number) {
-    this.opcode = opcode
-  }
+  quietResult: number
+  /** What few operations need. */
+  more: MoreFields | undefined
+  /** Its place in the ring while the kernel has it, else -1. */
+  slot: number
+  /** Somebody blocks the thread for it: it is told before all others. */
+  urgent: boolean
+  /** Of a ring that measures. */
+  stamps: Stamps | undefined
 
   /**
    * Called once, when it has completed for good: `result` is >= 0, or a negative errno. An exception
    * becomes an uncaughtException.
    */
-  settle(_result: number, _flags: number): void {}
+  settle(result: number, flags: number): void
 
   /**
    * Called for each completion that is read, before others are told of theirs and before a provided
    * buffer goes back to the kernel.
    */
-  collect?(result: number, flags: number): void
+  collect: ((result: number, flags: number) => void) | undefined
 }
+
+export interface MoreFields {
+  ioprio: number
+  secondMemory: number
+  secondMemoryOffset: number
+  /** splice_fd_in */
+  otherFd: number
+  bufferGroup: number
+}
+
+export function noMoreFields(): MoreFields {
+  return { ioprio: 0, secondMemory: NO_MEMORY, secondMemoryOffset: 0, otherFd: 0, bufferGroup: 0 }
+}
+
+/** Milliseconds, `performance.now`. */
+export interface Stamps {
+  readonly pushedAt: number
+  submittedAt: number
+}
+
+/** An operation of riolog's own, whose `settle` is set by whoever makes it. */
+export class PlainOperation implements Operation {
+  readonly opcode: number
+  sqeFlags = 0
+  fd = -1
+  length = 0
+  offset = 0
+  memory = NO_MEMORY
+  memoryOffset = 0
+  opFlags = 0
+  quietResult = NEVER_QUIET
+  more: MoreFields | undefined = undefined
+  slot = -1
+  urgent = false
+  stamps: Stamps | undefined = undefined
+  settle: (result: number, flags: number) => void = ignore
+  collect: ((result: number, flags: number) => void) | undefined = undefined
+
+  constructor(opcode: number) {
+    this.opcode = opcode
+  }
+}
+
+function ignore(): void {}

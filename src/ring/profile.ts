@@ -30,6 +30,11 @@ export class Profiler {
   readonly #inFlight = createHistogram()
   readonly #operations = new Map<number, RecordableHistogram>()
 
+  pushed(operations: readonly Operation[]): void {
+    const now = performance.now()
+    for (const operation of operations) operation.stamps = { pushedAt: now, submittedAt: now }
+  }
+
   submitted(count: number, ms: number, inFlight: number): void {
     recordAtLeast1(this.#submit, ms * NS_PER_MS)
     recordAtLeast1(this.#batch, count)
@@ -39,13 +44,16 @@ export class Profiler {
   completed(operations: readonly Operation[]): void {
     const now = performance.now()
     for (const operation of operations) {
+      const { stamps } = operation
+      if (stamps === undefined) continue
+      operation.stamps = undefined
       let histogram = this.#operations.get(operation.opcode)
       if (histogram === undefined) {
         histogram = createHistogram()
         this.#operations.set(operation.opcode, histogram)
       }
-      recordAtLeast1(this.#wait, (operation.submittedAt - operation.pushedAt) * NS_PER_MS)
-      recordAtLeast1(histogram, (now - operation.submittedAt) * NS_PER_MS)
+      recordAtLeast1(this.#wait, (stamps.submittedAt - stamps.pushedAt) * NS_PER_MS)
+      recordAtLeast1(histogram, (now - stamps.submittedAt) * NS_PER_MS)
     }
   }
 

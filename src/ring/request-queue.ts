@@ -7,6 +7,7 @@ import {
   IORING_CQE_F_MORE,
   IORING_SETUP_IOPOLL,
   MESSAGE_SLOT,
+  NO_MEMORY,
   REQUEST_BYTES,
 } from './abi.ts'
 import { noIoUring } from './diagnosis.ts'
@@ -68,6 +69,7 @@ export class RequestQueue {
   readonly #completionWords: Int32Array
   readonly #operations: (Operation | undefined)[]
   readonly #freeSlots: Int32Array
+  readonly #supported: Uint8Array
   readonly #profiler: Profiler | undefined
   readonly #isPolled: boolean
   #freeCount: number
@@ -77,10 +79,10 @@ export class RequestQueue {
   #waitingFrom = 0
   #waitingOperations = 0
   /** Read from the CQ while somebody blocked the thread, and not yet told. */
-  #untold: Operation[] = []
-  /** Lists for {@link #onCompletions}, by how deep its calls are in each other. */
-  readonly #lists: Operation[][] = []
-  #listDepth = 0
+  readonly #untold = new Outcomes()
+  /** For {@link #onCompletions}, by how deep its calls are in each other. */
+  readonly #read: Outcomes[] = []
+  #depth = 0
   #submitScheduled = false
   #pollScheduled = false
   #retryTimer: NodeJS.Timeout | undefined
@@ -110,6 +112,8 @@ export class RequestQueue {
     } catch (error) {
       throw noIoUring(error as { errno: number; syscall: string })
     }
+    // Asked once: a call for each operation would cost as much as the operation.
+    this.#supported = Uint8Array.from({ length: 64 }, (_, op) => Number(this.binding.supports(op)))
     this.#profiler = options.profiler
     this.#isPolled = (this.binding.setupFlags & IORING_SETUP_IOPOLL) !== 0
     this.#requestWords = new Int32Array(this.binding.requests)
@@ -148,7 +152,7 @@ export class RequestQueue {
   }
 
   supports(opcode: number): boolean {
-    return this.binding.supports(opcode)
+    return this.#supported[opcode] === 1
   }
 
   traceOn(): void {
@@ -167,10 +171,7 @@ export class RequestQueue {
    */
   push(chain: readonly Operation[]): void {
     this.checkChain(chain.length)
-    if (this.#profiler !== undefined) {
-      const now = performance.now()
-      for (const operation of chain) operation.pushedAt = now
-    }
+    if (this.#profiler !== undefined) this.#profiler.pushed(chain)
     if (this.#waitingOperations > 0 || !this.#stage(chain)) {
       this.#waiting.push(chain)
       this.#waitingOperations += chain.length
@@ -178,15 +179,15 @@ export class RequestQueue {
     this.#scheduleSubmit()
   }
 
-  /** As {@link push} of a chain of each: none of them waits for another. */
-  pushEach(operations: readonly Operation[]): void {
-    this.checkChain(1)
-    let taken = 0
-    if (this.#waitingOperations === 0 && this.#profiler === undefined) {
-      while (taken < operations.length && this.#stageOne(operations[taken])) taken++
+  /** As {@link push} of a chain of one; the caller has called {@link checkChain}. */
+  pushOne(operation: Operation): void {
+    const straight = this.#waitingOperations === 0 && this.#profiler === undefined
+    if (straight && this.#hasRoom(1)) {
+      this.#write(operation)
       this.#scheduleSubmit()
+    } else {
+      this.push([operation])
     }
-    for (; taken < operations.length; taken++) this.push([operations[taken]])
   }
 
   /** @throws what {@link push} would throw of a chain of this length */
@@ -262,7 +263,7 @@ export class RequestQueue {
    */
   waitUntil(isDone: () => boolean, milliseconds: number | undefined): boolean {
     const deadline = milliseconds === undefined ? undefined : performance.now() + milliseconds
-    this.#tellUrgent(this.#untold.splice(0))
+    this.#untold.tellUrgent()
     while (!isDone()) {
       this.submit()
       if (this.#retryTimer !== undefined) this.#retry()
@@ -300,12 +301,6 @@ export class RequestQueue {
     return true
   }
 
-  #stageOne(operation: Operation): boolean {
-    if (!this.#hasRoom(1)) return false
-    this.#write(operation)
-    return true
-  }
-
   #hasRoom(count: number): boolean {
     if (count > this.#freeCount || this.#retryTimer !== undefined) return false
     if (this.#stagedCount + count > this.sqEntries) {
@@ -323,18 +318,23 @@ export class RequestQueue {
     const doubles = this.#requestDoubles
     const word = this.#stagedCount * REQUEST_WORDS
     const double = this.#stagedCount * REQUEST_DOUBLES
-    words[word + WORD.opcodeAndFlags] =
-      operation.opcode | (operation.sqeFlags << 8) | (operation.ioprio << 16)
+    words[word + WORD.opcodeAndFlags] = operation.opcode | (operation.sqeFlags << 8)
     words[word + WORD.fd] = operation.fd
     words[word + WORD.slot] = slot
     words[word + WORD.length] = operation.length
     words[word + WORD.memory] = operation.memory
     words[word + WORD.opFlags] = operation.opFlags
     words[word + WORD.quiet] = operation.quietResult
-    words[word + WORD.secondMemory] = operation.secondMemory
-    words[word + WORD.secondMemoryOffset] = operation.secondMemoryOffset
-    words[word + WORD.otherFd] = operation.otherFd
-    words[word + WORD.bufferGroup] = operation.bufferGroup
+    if (operation.more === undefined) {
+      words[word + WORD.secondMemory] = NO_MEMORY
+      words[word + WORD.otherFd] = 0
+    } else {
+      words[word + WORD.opcodeAndFlags] |= operation.more.ioprio << 16
+      words[word + WORD.secondMemory] = operation.more.secondMemory
+      words[word + WORD.secondMemoryOffset] = operation.more.secondMemoryOffset
+      words[word + WORD.otherFd] = operation.more.otherFd
+      words[word + WORD.bufferGroup] = operation.more.bufferGroup
+    }
     doubles[double + DOUBLE.offset] = operation.offset
     doubles[double + DOUBLE.memoryOffset] = operation.memoryOffset
     this.#stagedCount++
@@ -373,7 +373,7 @@ export class RequestQueue {
     const now = performance.now()
     for (let i = 0; i < count; i++) {
       const operation = this.#operations[this.#requestWords[i * REQUEST_WORDS + WORD.slot]]
-      if (operation !== undefined) operation.submittedAt = now
+      if (operation?.stamps !== undefined) operation.stamps.submittedAt = now
     }
     return now
   }
@@ -435,10 +435,10 @@ export class RequestQueue {
   }
 
   /**
-   * Reads completions out of the shared area into `list`. Telling comes later: it may push, submit
-   * and reap again, which reuses the area.
+   * Reads completions out of the shared area. Telling comes later: it may push, submit and reap again,
+   * which reuses the area.
    */
-  #read(count: number, list: Operation[]): void {
+  #readOut(count: number, outcomes: Outcomes): void {
     const words = this.#completionWords
     let buffers = false
     for (let i = 0; i < count; i++) {
@@ -451,47 +451,35 @@ export class RequestQueue {
       }
       const operation = this.#operations[slot]!
       if ((flags & IORING_CQE_F_BUFFER) !== 0) buffers = true
-      operation.collect?.(result, flags)
+      if (operation.collect !== undefined) operation.collect(result, flags)
       if ((flags & IORING_CQE_F_MORE) !== 0) continue
-      operation.result = result
-      operation.flags = flags
       this.#freeSlot(slot)
-      list.push(operation)
+      outcomes.add(operation, result, flags)
     }
     if (buffers) this.binding.recycleBuffers()
-    this.#profiler?.completed(list)
+    if (this.#profiler !== undefined) this.#profiler.completed(outcomes.operations)
   }
 
   #onCompletions(count: number): void {
-    const depth = this.#listDepth++
-    const list = (this.#lists[depth] ??= [])
+    const depth = this.#depth++
+    const outcomes = (this.#read[depth] ??= new Outcomes())
     try {
-      if (this.#untold.length > 0) {
-        list.push(...this.#untold)
-        this.#untold = []
-      }
-      this.#read(count, list)
-      for (let i = 0; i < list.length; i++) settleOne(list[i], list[i].result, list[i].flags)
+      if (this.#untold.length > 0) this.#untold.moveTo(outcomes)
+      this.#readOut(count, outcomes)
+      outcomes.tell()
     } finally {
-      list.length = 0
-      this.#listDepth = depth
+      outcomes.clear()
+      this.#depth = depth
     }
     if (this.#waitingOperations > 0) this.#scheduleSubmit()
     else this.#checkIdle()
   }
 
+  /** Somebody blocks the thread: only what they wait for is told. */
   #takeUntold(count: number): void {
-    const read: Operation[] = []
-    this.#read(count, read)
-    this.#tellUrgent(read)
+    this.#readOut(count, this.#untold)
+    this.#untold.tellUrgent()
     if (this.#untold.length > 0) process.nextTick(() => this.#onCompletions(0))
-  }
-
-  #tellUrgent(read: readonly Operation[]): void {
-    for (const operation of read) {
-      if (operation.urgent) settleOne(operation, operation.result, operation.flags)
-      else this.#untold.push(operation)
-    }
   }
 
   #tellMessage(value: number, data: number): void {
@@ -500,6 +488,52 @@ export class RequestQueue {
 
   #checkIdle(): void {
     if (this.inFlight === 0 && this.#untold.length === 0) this.#onIdle?.()
+  }
+}
+
+/** Operations that have completed, and how. */
+class Outcomes {
+  readonly operations: Operation[] = []
+  readonly #results: number[] = []
+  readonly #flags: number[] = []
+
+  get length(): number {
+    return this.operations.length
+  }
+
+  add(operation: Operation, result: number, flags: number): void {
+    this.operations.push(operation)
+    this.#results.push(result)
+    this.#flags.push(flags)
+  }
+
+  clear(): void {
+    this.operations.length = 0
+    this.#results.length = 0
+    this.#flags.length = 0
+  }
+
+  moveTo(other: Outcomes): void {
+    for (let i = 0; i < this.operations.length; i++) {
+      other.add(this.operations[i], this.#results[i], this.#flags[i])
+    }
+    this.clear()
+  }
+
+  tell(): void {
+    for (let i = 0; i < this.operations.length; i++) {
+      settleOne(this.operations[i], this.#results[i], this.#flags[i])
+    }
+  }
+
+  /** Tells, and drops, those that somebody blocks the thread for. */
+  tellUrgent(): void {
+    const all = new Outcomes()
+    this.moveTo(all)
+    for (let i = 0; i < all.length; i++) {
+      if (all.operations[i].urgent) settleOne(all.operations[i], all.#results[i], all.#flags[i])
+      else this.add(all.operations[i], all.#results[i], all.#flags[i])
+    }
   }
 }
 

@@ -5,13 +5,21 @@ import {
   IOSQE_FIXED_FILE,
   IOSQE_IO_DRAIN,
   IOSQE_IO_LINK,
+  NEVER_QUIET,
+  NO_MEMORY,
   OPERATION_NAMES,
   SEGMENT_BYTES,
 } from './abi.ts'
 import { checkFd, Handle, RegisteredFile } from './handle.ts'
 import { IoBuffer } from './io-buffer.ts'
 import type { Block, MemoryPool } from './memory-pool.ts'
-import { Operation } from './operation.ts'
+import {
+  type MoreFields,
+  noMoreFields,
+  type Operation,
+  PlainOperation,
+  type Stamps,
+} from './operation.ts'
 import type { RequestQueue } from './request-queue.ts'
 
 /** Options that every operation has. */
@@ -45,41 +53,136 @@ export interface Sink {
 }
 
 const ECANCELED = -125
+const BORROWED_HANDLE = 1
+const BORROWED_BUFFER = 2
+const BORROWED_OTHER_HANDLE = 4
 const ETIME = -62
 
-/** One operation as a caller asked for it, with the memory that it has borrowed meanwhile. */
-export class Request<T = unknown> extends Operation {
-  sink: Sink | undefined
-  /** Makes the caller's value of a result that is no error; as it is, where this is missing. */
-  convert: ((request: Request<unknown>, result: number, flags: number) => T) | undefined
-  readonly pool: MemoryPool
-  /** Its argument or bounce blocks; the first is where `memory` points. */
-  block: Block | undefined
+/** What few requests have, so that the many are small: each field is made, scanned and collected. */
+interface Rare {
   secondBlock: Block | undefined
-  /** An array that gets the bytes of `block` when they have come. */
-  copyTo: Uint8Array | undefined
-  /** The result of a complete operation, where a smaller one breaks a chain. */
-  expected = -1
-  /** A negative result that is the one hoped for, as a timer's ETIME is; 0: there is none. */
-  success = 0
-  /** Its place in a chain or batch. */
-  index = 0
-  /** True when the result is a descriptor that somebody has to close. */
-  yieldsFd = false
+  success: number
+  yieldsFd: boolean
   deadline: Deadline | undefined
   signal: AbortSignal | undefined
-  /** Why it was cancelled, if it was: becomes the error's code and cause. */
-  cancelCause: { readonly code: RiologError['code']; readonly cause: unknown } | undefined
-  #buffer: IoBuffer | undefined
-  #lent = false
-  #parts: VectorPart[] | undefined
-  #handle: Handle | undefined
-  #otherHandle: Handle | undefined
-  #usesHandles = 0
+  cancelCause: CancelCause | undefined
+  parts: VectorPart[] | undefined
+  otherHandle: Handle | undefined
+}
+
+/** Why an operation was cancelled: becomes the error's code and cause. */
+interface CancelCause {
+  readonly code: RiologError['code']
+  readonly cause: unknown
+}
+
+/** One operation as a caller asked for it, with the memory that it has borrowed meanwhile. */
+export class Request<T = unknown> implements Operation {
+  readonly opcode: number
+  readonly context: RequestContext
+  sqeFlags = 0
+  fd = -1
+  length = 0
+  offset = 0
+  memory = NO_MEMORY
+  memoryOffset = 0
+  opFlags = 0
+  quietResult = NEVER_QUIET
+  more: MoreFields | undefined = undefined
+  slot = -1
+  urgent = false
+  stamps: Stamps | undefined = undefined
+  collect: ((result: number, flags: number) => void) | undefined = undefined
+
+  sink: Sink | undefined = undefined
+  /** Makes the caller's value of a result that is no error; as it is, where this is missing. */
+  convert: ((request: Request<unknown>, result: number, flags: number) => T) | undefined = undefined
+  /** Its argument or bounce block; where `memory` points. */
+  block: Block | undefined = undefined
+  /** An array that gets the bytes of `block` when they have come. */
+  copyTo: Uint8Array | undefined = undefined
+  /** The result of a complete operation, where a smaller one breaks a chain. */
+  expected = -1
+  /** Its place in a chain or batch. */
+  index = 0
+  #rare: Rare | undefined = undefined
+  #buffer: IoBuffer | undefined = undefined
+  #handle: Handle | undefined = undefined
+  /** BORROWED_* bits */
+  #borrowed = 0
 
   constructor(context: RequestContext, opcode: number) {
-    super(opcode)
-    this.pool = context.pool
+    this.context = context
+    this.opcode = opcode
+  }
+
+  get pool(): MemoryPool {
+    return this.context.pool
+  }
+
+  #makeRare(): Rare {
+    this.#rare ??= {
+      secondBlock: undefined,
+      success: 0,
+      yieldsFd: false,
+      deadline: undefined,
+      signal: undefined,
+      cancelCause: undefined,
+      parts: undefined,
+      otherHandle: undefined,
+    }
+    return this.#rare
+  }
+
+  get deadline(): Deadline | undefined {
+    return this.#rare?.deadline
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.#rare?.signal
+  }
+
+  get secondBlock(): Block | undefined {
+    return this.#rare?.secondBlock
+  }
+
+  /** True when the result is a descriptor that somebody has to close. */
+  get yieldsFd(): boolean {
+    return this.#rare?.yieldsFd ?? false
+  }
+
+  setYieldsFd(): void {
+    this.#makeRare().yieldsFd = true
+  }
+
+  /** A negative result that is the one hoped for, as a timer's ETIME is. */
+  setSuccess(result: number): void {
+    this.#makeRare().success = result
+  }
+
+  /** Why it is cancelled; the first reason counts. */
+  setCancelCause(cause: CancelCause): void {
+    this.#makeRare().cancelCause ??= cause
+  }
+
+  /** The argument block becomes the SQE's first memory. */
+  useBlock(block: Block): void {
+    this.block = block
+    this.memory = block.memory
+    this.memoryOffset = block.memoryOffset
+  }
+
+  /** And this its second. */
+  useSecondBlock(block: Block): void {
+    this.#makeRare().secondBlock = block
+    const more = this.makeMore()
+    more.secondMemory = block.memory
+    more.secondMemoryOffset = block.memoryOffset
+  }
+
+  makeMore(): MoreFields {
+    this.more ??= noMoreFields()
+    return this.more
   }
 
   /** @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED */
@@ -98,7 +201,7 @@ export class Request<T = unknown> extends Operation {
   /** A second file, which the operation names in a place of its own. Returns its descriptor. */
   useOtherFile(file: unknown): number {
     if (file instanceof RegisteredFile) throw invalidArgument('must not be a registered file')
-    if (file instanceof Handle) this.#otherHandle = file
+    if (file instanceof Handle) this.#makeRare().otherHandle = file
     return fdOf(file)
   }
 
@@ -112,9 +215,7 @@ export class Request<T = unknown> extends Operation {
   /** Puts a bounce buffer in front of an array: `write` copies it now, else it is filled later. */
   useArray(array: Uint8Array, write: boolean): void {
     const block = this.pool.take(Math.max(array.length, 1))
-    this.block = block
-    this.memory = block.memory
-    this.memoryOffset = block.memoryOffset
+    this.useBlock(block)
     this.length = array.length
     if (write) block.bytes.set(array)
     else this.copyTo = array
@@ -122,10 +223,8 @@ export class Request<T = unknown> extends Operation {
 
   /** Several buffers at once; which memory they are is written down when they are lent. */
   useVector(parts: VectorPart[]): void {
-    this.#parts = parts
-    this.block = this.pool.take(parts.length * SEGMENT_BYTES)
-    this.memory = this.block.memory
-    this.memoryOffset = this.block.memoryOffset
+    this.#makeRare().parts = parts
+    this.useBlock(this.pool.take(parts.length * SEGMENT_BYTES))
     this.length = parts.length
   }
 
@@ -135,41 +234,52 @@ export class Request<T = unknown> extends Operation {
     else if (options.ordering !== undefined && options.ordering !== 'none') {
       throw invalidArgument(`ordering must be 'none' or 'drain', got ${String(options.ordering)}`)
     }
-    if (options.signal !== undefined) this.signal = checkSignal(options.signal)
+    if (options.signal !== undefined) this.#makeRare().signal = checkSignal(options.signal)
     if (options.async === true) this.sqeFlags |= IOSQE_ASYNC
-    if (options.deadlineMs !== undefined) this.deadline = new Deadline(this, options.deadlineMs)
+    if (options.deadlineMs !== undefined) {
+      this.#makeRare().deadline = new Deadline(this, options.deadlineMs)
+    }
   }
 
   /** Called when nothing can be refused any more. @throws ERR_RIOLOG_BUFFER_LENT, …_CLOSED */
   borrow(): void {
+    if (this.#handle === undefined && this.#buffer === undefined && this.#rare === undefined) return
     try {
-      this.#useHandles()
-      if (this.#buffer !== undefined) {
-        this.memory = this.#buffer.lend()
-        this.#lent = true
-      }
-      if (this.#parts !== undefined) lendParts(this.#parts, this.block!)
+      this.#borrowAll()
     } catch (error) {
       this.giveBack()
       throw error
     }
   }
 
-  /** Gives back what it has borrowed; once. */
-  giveBack(): void {
-    if (this.#lent) this.#buffer!.giveBack()
-    this.#lent = false
-    if (this.#parts !== undefined) for (const part of this.#parts) part.giveBack()
-    if (this.#usesHandles > 0) this.#handle?.unuse()
-    if (this.#usesHandles > 1) this.#otherHandle?.unuse()
-    this.#usesHandles = 0
+  #borrowAll(): void {
+    if (this.#handle !== undefined) {
+      this.#handle.use()
+      this.#borrowed |= BORROWED_HANDLE
+    }
+    if (this.#buffer !== undefined) {
+      this.memory = this.#buffer.lend()
+      this.#borrowed |= BORROWED_BUFFER
+    }
+    if (this.#rare === undefined) return
+    const { otherHandle, parts } = this.#rare
+    if (otherHandle !== undefined) {
+      otherHandle.use()
+      this.#borrowed |= BORROWED_OTHER_HANDLE
+    }
+    if (parts !== undefined) lendParts(parts, this.block!)
   }
 
-  #useHandles(): void {
-    this.#handle?.use()
-    this.#usesHandles = 1
-    this.#otherHandle?.use()
-    this.#usesHandles = 2
+  /** Gives back what it has borrowed; once. */
+  giveBack(): void {
+    const parts = this.#rare?.parts
+    if (parts !== undefined) for (const part of parts) part.giveBack()
+    const borrowed = this.#borrowed
+    if (borrowed === 0) return
+    this.#borrowed = 0
+    if ((borrowed & BORROWED_BUFFER) !== 0) this.#buffer!.giveBack()
+    if ((borrowed & BORROWED_HANDLE) !== 0) this.#handle!.unuse()
+    if ((borrowed & BORROWED_OTHER_HANDLE) !== 0) this.#rare!.otherHandle!.unuse()
   }
 
   /** For an operation that never started. */
@@ -182,23 +292,26 @@ export class Request<T = unknown> extends Operation {
   /** Gives up blocks of an operation that never started, or whose result has been read. */
   freeBlocks(): void {
     if (this.block !== undefined) this.pool.giveBack(this.block)
-    if (this.secondBlock !== undefined) this.pool.giveBack(this.secondBlock)
     this.block = undefined
-    this.secondBlock = undefined
-    if (this.#parts !== undefined) for (const part of this.#parts) part.freeBlock(this.pool)
-    this.deadline?.freeBlock()
+    const rare = this.#rare
+    if (rare === undefined) return
+    if (rare.secondBlock !== undefined) this.pool.giveBack(rare.secondBlock)
+    rare.secondBlock = undefined
+    if (rare.parts !== undefined) for (const part of rare.parts) part.freeBlock(this.pool)
+    rare.deadline?.freeBlock()
   }
 
-  override settle(result: number, flags: number): void {
-    if (this.deadline?.holdsBack(result, flags)) return
+  settle(result: number, flags: number): void {
+    const rare = this.#rare
+    if (rare?.deadline?.holdsBack(result, flags)) return
     this.giveBack()
-    this.sink?.settled(this, result === this.success ? 0 : result, flags)
+    this.sink?.settled(this, rare !== undefined && result === rare.success ? 0 : result, flags)
   }
 
   /** Copies what was read to where it belongs. @throws when there is no such place any more */
   takeBytes(result: number): void {
     if (this.copyTo !== undefined) copyOut(this.block!.bytes, result, this.copyTo)
-    if (this.#parts !== undefined) scatter(this.#parts, result)
+    if (this.#rare?.parts !== undefined) scatter(this.#rare.parts, result)
   }
 
   /** The caller's value; blocks are free afterwards. @throws when bytes have no place any more */
@@ -217,8 +330,9 @@ export class Request<T = unknown> extends Operation {
       const message = `${name} was not done within ${this.deadline.milliseconds} ms`
       return new SystemError(result, name, undefined, { code: 'ERR_RIOLOG_TIMEOUT', message })
     }
-    if (result === ECANCELED && this.cancelCause !== undefined) {
-      const { code, cause } = this.cancelCause
+    const cancelCause = this.#rare?.cancelCause
+    if (result === ECANCELED && cancelCause !== undefined) {
+      const { code, cause } = cancelCause
       return new SystemError(result, name, undefined, {
         code,
         cause,
@@ -333,7 +447,7 @@ export class Deadline {
     checkMilliseconds('deadlineMs', milliseconds)
     this.#request = request
     this.milliseconds = milliseconds
-    this.operation = new Operation(IORING_OP_LINK_TIMEOUT)
+    this.operation = new PlainOperation(IORING_OP_LINK_TIMEOUT)
     this.#block = request.pool.take(TIMESPEC_BYTES)
     writeTimespec(this.#block, milliseconds)
     this.operation.memory = this.#block.memory

@@ -28,7 +28,6 @@ import { type AnyFile, poll } from './prepare/control.ts'
 import { accept, type ListeningLike, recv, type StreamLike } from './prepare/net.ts'
 import { Profiler, type RingProfile } from './profile.ts'
 import {
-  borrowAll,
   type OperationOptions,
   type Request,
   type RequestContext,
@@ -247,7 +246,7 @@ export class Ring extends Operations<'ring'> {
     return this.#multishot<StreamSocket>(options?.signal, {
       make: multishot => {
         const request = accept(this.context, socket, undefined)
-        if (multishot) request.ioprio = IORING_ACCEPT_MULTISHOT
+        if (multishot) request.makeMore().ioprio = IORING_ACCEPT_MULTISHOT
         return request
       },
       value: fd => new StreamSocket(this.#queue, fd),
@@ -271,9 +270,9 @@ export class Ring extends Operations<'ring'> {
         request.freeBlocks()
         request.copyTo = undefined
         request.sqeFlags |= IOSQE_BUFFER_SELECT
-        request.bufferGroup = buffers.group
+        request.makeMore().bufferGroup = buffers.group
         request.length = multishot ? 0 : buffers.size
-        if (multishot) request.ioprio = IORING_RECV_MULTISHOT
+        if (multishot) request.makeMore().ioprio = IORING_RECV_MULTISHOT
         return request
       },
       value: (length, flags) => (length === 0 ? undefined : buffers.copy(length, flags)),
@@ -392,18 +391,19 @@ export class Ring extends Operations<'ring'> {
 
   /** @internal */
   protected override take<T>(request: Request<T>): Taken<'ring', T> {
-    const operations = request.deadline === undefined ? [request] : withDeadline(request)
+    const { deadline, signal } = request
     try {
-      this.#queue.checkChain(operations.length)
+      this.#queue.checkChain(deadline === undefined ? 1 : 2)
+      request.borrow()
     } catch (error) {
       request.discard()
       throw error
     }
-    borrowAll([request])
-    const completion = new Completion<T>(this.#queue, [request])
+    const completion = new Completion<T>(request)
     request.sink = completion
-    this.#queue.push(operations)
-    if (request.signal !== undefined) completion.follow(request.signal)
+    if (deadline === undefined) this.#queue.pushOne(request)
+    else this.#queue.push(withDeadline(request))
+    if (signal !== undefined) completion.follow(signal)
     return completion as Taken<'ring', T>
   }
 

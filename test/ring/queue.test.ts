@@ -3,14 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { IORING_OP_NOP, IOSQE_IO_LINK } from '../../src/ring/abi.ts'
 import { IoBuffer, Ring } from '../../src/ring/index.ts'
-import { Operation } from '../../src/ring/operation.ts'
+import { type Operation, PlainOperation } from '../../src/ring/operation.ts'
 import { RequestQueue } from '../../src/ring/request-queue.ts'
 import { codeOf, Fifo, openRing, temporaryFile, withRing } from './support.ts'
 
 const CLOSED = 'ERR_RIOLOG_CLOSED'
 
 function nop(sqeFlags: number, settle: (result: number) => void): Operation {
-  const operation = new Operation(IORING_OP_NOP)
+  const operation = new PlainOperation(IORING_OP_NOP)
   operation.sqeFlags = sqeFlags
   operation.settle = settle
   return operation

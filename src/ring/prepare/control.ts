@@ -51,11 +51,9 @@ export function timeout(
   request.useOptions(options)
   const block = request.pool.take(TIMESPEC_BYTES)
   writeTimespec(block, milliseconds)
-  request.block = block
-  request.memory = block.memory
-  request.memoryOffset = block.memoryOffset
+  request.useBlock(block)
   request.convert = nothing
-  request.success = ETIME // so the kernel says that the time is over
+  request.setSuccess(ETIME) // so the kernel says that the time is over
   return request
 }
 
@@ -144,7 +142,7 @@ function useBothEnds(
   options: SpliceOptions | undefined,
 ): void {
   request.useFile(context, to)
-  request.otherFd = request.useOtherFile(from)
+  request.makeMore().otherFd = request.useOtherFile(from)
   request.length = checkUint32(length, 'length')
   request.opFlags = checkUint32(options?.flags ?? 0, 'flags')
   request.useOptions(options)

@@ -95,7 +95,7 @@ export function accept(
   const request = newRequest<StreamSocket>(context, IORING_OP_ACCEPT)
   request.useFile(context, socket)
   request.opFlags = SOCK_CLOEXEC
-  request.yieldsFd = true
+  request.setYieldsFd()
   request.convert = (_, fd) => new StreamSocket(context.queue, fd)
   request.useOptions(options)
   return request
@@ -104,9 +104,7 @@ export function accept(
 /** The address goes into the request's block; its length is the SQE's off. */
 function useAddress(request: Request<unknown>, address: AddressLike): void {
   const block = request.pool.take(ADDRESS_BYTES)
-  request.block = block
-  request.memory = block.memory
-  request.memoryOffset = block.memoryOffset
+  request.useBlock(block)
   request.offset = encodeAddress(address, block.bytes)
 }
 
@@ -169,7 +167,7 @@ export function socket<T>(
   }
   request.fd = FAMILIES[family] // domain, type and protocol stand in fd, off and len
   request.offset = type | SOCK_CLOEXEC
-  request.yieldsFd = true
+  request.setYieldsFd()
   request.convert = (_, fd) => make(fd)
   request.useOptions(options)
   return request
@@ -248,8 +246,6 @@ export function recvmsg(
 /** `struct MessageName` of native/core/request.h: an address to send to, or room for a sender's. */
 function useName(request: Request<unknown>, to: AddressLike | undefined): void {
   const block = request.pool.take(MESSAGE_NAME_BYTES)
-  request.secondBlock = block
-  request.secondMemory = block.memory
-  request.secondMemoryOffset = block.memoryOffset
+  request.useSecondBlock(block)
   request.offset = to === undefined ? ADDRESS_BYTES : encodeAddress(to, block.bytes)
 }

@@ -74,17 +74,11 @@ function pathBlock(request: Request<unknown>, path: Path, name: string): Block {
 }
 
 function usePath(request: Request<unknown>, path: Path): void {
-  const block = pathBlock(request, path, 'path')
-  request.block = block
-  request.memory = block.memory
-  request.memoryOffset = block.memoryOffset
+  request.useBlock(pathBlock(request, path, 'path'))
 }
 
 function useSecondPath(request: Request<unknown>, path: Path): void {
-  const block = pathBlock(request, path, 'newPath')
-  request.secondBlock = block
-  request.secondMemory = block.memory
-  request.secondMemoryOffset = block.memoryOffset
+  request.useSecondBlock(pathBlock(request, path, 'newPath'))
 }
 
 function useDirectory(context: RequestContext, request: Request<unknown>, dir?: FileLike): void {
@@ -104,7 +98,7 @@ export function openat(
   const cloexec = 0o2000000
   request.opFlags = checkUint32(options?.flags ?? constants.O_RDONLY, 'flags') | cloexec
   request.length = checkUint32(options?.mode ?? 0o600, 'mode')
-  request.yieldsFd = true
+  request.setYieldsFd()
   request.convert = (_, fd) => new RingFile(context.queue, fd)
   request.useOptions(options)
   usePath(request, path)
@@ -123,10 +117,7 @@ export function statx(
   request.convert = request => decodeStatx(request.secondBlock!.bytes)
   request.useOptions(options)
   usePath(request, path)
-  const block = request.pool.take(STATX_BYTES)
-  request.secondBlock = block
-  request.secondMemory = block.memory
-  request.secondMemoryOffset = block.memoryOffset
+  request.useSecondBlock(request.pool.take(STATX_BYTES))
   return request
 }
 
