@@ -41,11 +41,11 @@ export class Profiler {
     recordAtLeast1(this.#inFlight, inFlight)
   }
 
-  completed(operations: readonly Operation[]): void {
+  completed(operations: { forEach(visit: (operation: Operation) => void): void }): void {
     const now = performance.now()
-    for (const operation of operations) {
+    operations.forEach(operation => {
       const { stamps } = operation
-      if (stamps === undefined) continue
+      if (stamps === undefined) return
       operation.stamps = undefined
       let histogram = this.#operations.get(operation.opcode)
       if (histogram === undefined) {
@@ -54,7 +54,7 @@ export class Profiler {
       }
       recordAtLeast1(this.#wait, (stamps.submittedAt - stamps.pushedAt) * NS_PER_MS)
       recordAtLeast1(histogram, (now - stamps.submittedAt) * NS_PER_MS)
-    }
+    })
   }
 
   read(): RingProfile {

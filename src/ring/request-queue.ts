@@ -457,7 +457,7 @@ export class RequestQueue {
       outcomes.add(operation, result, flags)
     }
     if (buffers) this.binding.recycleBuffers()
-    if (this.#profiler !== undefined) this.#profiler.completed(outcomes.operations)
+    if (this.#profiler !== undefined) this.#profiler.completed(outcomes)
   }
 
   #onCompletions(count: number): void {
@@ -491,49 +491,62 @@ export class RequestQueue {
   }
 }
 
-/** Operations that have completed, and how. */
+/** Operations that have completed, and how. The arrays never shrink: to grow them again would cost as
+ *  much as the rest of a completion. */
 class Outcomes {
-  readonly operations: Operation[] = []
+  length = 0
+  readonly #operations: (Operation | undefined)[] = []
   readonly #results: number[] = []
   readonly #flags: number[] = []
 
-  get length(): number {
-    return this.operations.length
-  }
-
   add(operation: Operation, result: number, flags: number): void {
-    this.operations.push(operation)
-    this.#results.push(result)
-    this.#flags.push(flags)
+    const i = this.length++
+    this.#operations[i] = operation
+    this.#results[i] = result
+    this.#flags[i] = flags
   }
 
   clear(): void {
-    this.operations.length = 0
-    this.#results.length = 0
-    this.#flags.length = 0
+    this.#operations.fill(undefined, 0, this.length)
+    this.length = 0
+  }
+
+  forEach(visit: (operation: Operation) => void): void {
+    for (let i = 0; i < this.length; i++) visit(this.#operations[i]!)
   }
 
   moveTo(other: Outcomes): void {
-    for (let i = 0; i < this.operations.length; i++) {
-      other.add(this.operations[i], this.#results[i], this.#flags[i])
+    for (let i = 0; i < this.length; i++) {
+      other.add(this.#operations[i]!, this.#results[i], this.#flags[i])
     }
     this.clear()
   }
 
   tell(): void {
-    for (let i = 0; i < this.operations.length; i++) {
-      settleOne(this.operations[i], this.#results[i], this.#flags[i])
+    for (let i = 0; i < this.length; i++) {
+      settleOne(this.#operations[i]!, this.#results[i], this.#flags[i])
     }
   }
 
-  /** Tells, and drops, those that somebody blocks the thread for. */
+  /**
+   * Tells, and drops, those that somebody blocks the thread for. Their settling runs no caller's code,
+   * so nothing is added meanwhile.
+   */
   tellUrgent(): void {
-    const all = new Outcomes()
-    this.moveTo(all)
-    for (let i = 0; i < all.length; i++) {
-      if (all.operations[i].urgent) settleOne(all.operations[i], all.#results[i], all.#flags[i])
-      else this.add(all.operations[i], all.#results[i], all.#flags[i])
+    let kept = 0
+    for (let i = 0; i < this.length; i++) {
+      const operation = this.#operations[i]!
+      if (operation.urgent) {
+        settleOne(operation, this.#results[i], this.#flags[i])
+        continue
+      }
+      this.#operations[kept] = operation
+      this.#results[kept] = this.#results[i]
+      this.#flags[kept] = this.#flags[i]
+      kept++
     }
+    this.#operations.fill(undefined, kept, this.length)
+    this.length = kept
   }
 }
 
