@@ -80,6 +80,7 @@ export class Chain<R extends readonly unknown[] = []> extends Operations<R> {
     this.#submitted = true
     const requests = this.#requests
     const { queue } = this.context
+    for (const request of requests.slice(1)) request.deadline?.detach()
     const operations = this.#link === IOSQE_IO_LINK ? linked(requests) : hardLinked(requests)
     const completion = new Completion<R>(requests)
     const outcome = new ChainOutcome(completion, requests)
@@ -95,6 +96,7 @@ export class Chain<R extends readonly unknown[] = []> extends Operations<R> {
       throw error
     }
     queue.push(operations)
+    for (const request of requests) request.deadline?.start()
     if (options?.signal !== undefined) completion.follow(options.signal)
     return completion
   }

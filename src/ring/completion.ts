@@ -148,6 +148,5 @@ Object.defineProperty(Completion.prototype, 'constructor', { value: Promise })
 
 function markUrgent(request: Request<unknown>, urgent: boolean): void {
   request.urgent = urgent
-  const { deadline } = request
-  if (deadline !== undefined) deadline.operation.urgent = urgent
+  request.deadline?.setUrgent(urgent)
 }

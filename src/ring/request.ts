@@ -1,6 +1,7 @@
 import { invalidArgument, RiologError, SystemError } from '../errors.ts'
 import {
   IORING_OP_LINK_TIMEOUT,
+  IORING_OP_TIMEOUT,
   IOSQE_ASYNC,
   IOSQE_FIXED_FILE,
   IOSQE_IO_DRAIN,
@@ -29,7 +30,10 @@ export interface OperationOptions {
    * it starts before it has (IOSQE_IO_DRAIN). To run one operation behind another: `ring.chain()`.
    */
   readonly ordering?: 'none' | 'drain'
-  /** Milliseconds, more than 0: not done by then, it is cancelled (ERR_RIOLOG_TIMEOUT). */
+  /**
+   * Milliseconds, more than 0: not done by then, it is cancelled (ERR_RIOLOG_TIMEOUT). Counts from the
+   * submission, also of an operation that stands behind others in a chain.
+   */
   readonly deadlineMs?: number
   /** Start on a worker thread of the kernel at once, rather than try without waiting first. */
   readonly async?: boolean
@@ -57,6 +61,9 @@ const BORROWED_HANDLE = 1
 const BORROWED_BUFFER = 2
 const BORROWED_OTHER_HANDLE = 4
 const ETIME = -62
+const EINTR = -4
+/** How often an operation that could not be cancelled yet is tried again. */
+const RETRY_CANCEL_MS = 10
 
 /** What few requests have, so that the many are small: each field is made, scanned and collected. */
 interface Rare {
@@ -303,7 +310,10 @@ export class Request<T = unknown> implements Operation {
 
   settle(result: number, flags: number): void {
     const rare = this.#rare
-    if (rare?.deadline?.holdsBack(result, flags)) return
+    if (rare?.deadline !== undefined) {
+      if (rare.deadline.holdsBack(result, flags)) return
+      rare.deadline.stop()
+    }
     this.giveBack()
     this.sink?.settled(this, rare !== undefined && result === rare.success ? 0 : result, flags)
   }
@@ -326,12 +336,14 @@ export class Request<T = unknown> implements Operation {
 
   failure(result: number): SystemError {
     const name = OPERATION_NAMES[this.opcode]
-    if (result === ECANCELED && this.deadline?.expired === true) {
+    // A worker of the kernel that is cancelled while it waits gives EINTR.
+    const canceled = result === ECANCELED || result === EINTR
+    if (canceled && this.deadline?.expired === true) {
       const message = `${name} was not done within ${this.deadline.milliseconds} ms`
       return new SystemError(result, name, undefined, { code: 'ERR_RIOLOG_TIMEOUT', message })
     }
     const cancelCause = this.#rare?.cancelCause
-    if (result === ECANCELED && cancelCause !== undefined) {
+    if (canceled && cancelCause !== undefined) {
       const { code, cause } = cancelCause
       return new SystemError(result, name, undefined, {
         code,
@@ -440,6 +452,8 @@ export class Deadline {
   expired = false
   readonly #request: Request<unknown>
   #block: Block | undefined
+  #detached: PlainOperation | undefined
+  #requestSettled = false
   #timerSettled = false
   #heldBack: { readonly result: number; readonly flags: number } | undefined
 
@@ -456,8 +470,66 @@ export class Deadline {
     this.operation.settle = result => this.#onTimer(result)
   }
 
+  /**
+   * For an operation that stands behind another: a timer that is not linked to it, and cancels it.
+   * Behind an operation that ran on a worker of the kernel (an fsync, a buffered write) a linked timer
+   * never fires, seen on Linux 6.18. It counts from the submission of the chain.
+   */
+  detach(): void {
+    this.#detached = new PlainOperation(IORING_OP_TIMEOUT)
+  }
+
+  get isDetached(): boolean {
+    return this.#detached !== undefined
+  }
+
+  /** The chain has been submitted. */
+  start(): void {
+    if (this.#detached === undefined || this.#requestSettled) return
+    const timer = this.#detached
+    timer.urgent = this.#request.urgent
+    timer.length = 1
+    timer.memory = this.#block!.memory
+    timer.memoryOffset = this.#block!.memoryOffset
+    timer.settle = () => this.#onDetachedTimer()
+    this.#request.context.queue.push([timer])
+  }
+
+  #onDetachedTimer(): void {
+    this.#timerSettled = true
+    if (this.#requestSettled) {
+      this.freeBlock()
+      return
+    }
+    this.expired = true
+    const { queue } = this.#request.context
+    queue.cancel(this.#request)
+    if (this.#requestSettled) return
+    // An operation that has not begun yet cannot be found: it is looked for again.
+    this.#timerSettled = false
+    this.detach()
+    writeTimespec(this.#block!, RETRY_CANCEL_MS)
+    if (queue.isClosing) setTimeout(() => this.#onDetachedTimer(), RETRY_CANCEL_MS)
+    else this.start()
+  }
+
+  /** The operation is done. */
+  stop(): void {
+    this.#requestSettled = true
+    if (this.#detached !== undefined && !this.#timerSettled) {
+      this.#request.context.queue.cancel(this.#detached)
+    }
+  }
+
+  /** For a timer that somebody blocks the thread for. */
+  setUrgent(urgent: boolean): void {
+    this.operation.urgent = urgent
+    if (this.#detached !== undefined) this.#detached.urgent = urgent
+  }
+
   /** True when the operation was cancelled and only the timer's completion will tell by whom. */
   holdsBack(result: number, flags: number): boolean {
+    if (this.#detached !== undefined) return false
     if (result !== ECANCELED || this.#timerSettled) return false
     this.#heldBack = { result, flags }
     return true
@@ -504,7 +576,7 @@ export function writeTimespec(block: Block, milliseconds: number): void {
 
 /** A request and, if it has a deadline, its timer linked behind it. */
 export function withDeadline(request: Request<unknown>): Operation[] {
-  if (request.deadline === undefined) return [request]
+  if (request.deadline === undefined || request.deadline.isDetached) return [request]
   request.sqeFlags |= IOSQE_IO_LINK
   return [request, request.deadline.operation]
 }
