@@ -48,13 +48,13 @@ export interface SyncRangeOptions extends OperationOptions {
   readonly flags?: number
 }
 
+interface Part {
+  readonly from?: number
+  readonly length?: number
+}
+
 /** The part of a buffer that options name. @throws ERR_RIOLOG_INVALID_ARGUMENT */
-export function useBytes(
-  request: Request<unknown>,
-  bytes: Bytes,
-  options: { readonly from?: number; readonly length?: number } | undefined,
-  write: boolean,
-): number {
+function partOf(bytes: Bytes, options: Part | undefined): { from: number; length: number } {
   const from = options?.from ?? 0
   const length = options?.length ?? bytes.length - from
   if (from !== 0 || length !== bytes.length) {
@@ -64,13 +64,24 @@ export function useBytes(
       throw invalidArgument(`${length} bytes from ${from} on leave a buffer of ${bytes.length}`)
     }
   }
+  return { from, length }
+}
+
+/** @throws ERR_RIOLOG_INVALID_ARGUMENT */
+export function useBytes(
+  request: Request<unknown>,
+  bytes: Bytes,
+  options: Part | undefined,
+  write: boolean,
+): void {
+  const { from, length } = partOf(bytes, options)
   if (bytes instanceof IoBuffer) {
     request.useBuffer(bytes, from, length)
-    return from
+    return
   }
+  // A copy begins where it is aligned.
   const whole = from === 0 && length === bytes.length
   request.useArray(whole ? bytes : bytes.subarray(from, from + length), write)
-  return 0 // a bounce buffer begins where it is aligned
 }
 
 export function transfer(
@@ -85,8 +96,8 @@ export function transfer(
   request.useFile(context, file)
   checkBytes(bytes)
   request.offset = checkOffset(offset)
-  const length = options?.length ?? bytes.length - (options?.from ?? 0)
-  const inBuffer = bytes instanceof IoBuffer ? (options?.from ?? 0) : 0
+  const { from, length } = partOf(bytes, options)
+  const inBuffer = bytes instanceof IoBuffer ? from : 0
   if (offset % 4096 !== 0 || length % 4096 !== 0 || inBuffer % 4096 !== 0) {
     checkAlignment(file, request.fd, offset, [{ from: inBuffer, length }])
   }
