@@ -458,6 +458,19 @@ bool Ring::wait(int milliseconds) noexcept {
 
 // ---- cancelling ----
 
+// Without an SQE: one would wait behind a drain, which may wait for the very operation that is to
+// be cancelled. False where the kernel (before 6.0) has no such call.
+bool Ring::cancelNow(uint64_t userData) noexcept {
+  if (!hasSyncCancel_) return false;
+  SyncCancel request{};
+  request.userData = userData;
+  request.fd = -1;
+  const int result = sysRegister(fd_, reg::kSyncCancel, &request, 1);
+  // What it finds completes; ENOENT and EALREADY (as ETIME, with no time to wait) need no answer.
+  hasSyncCancel_ = result != -EINVAL;
+  return hasSyncCancel_;
+}
+
 bool Ring::stageCancel(uint64_t userData) noexcept {
   if (cancelsInFlight_ == maxCancelsInFlight_) return false;
   if (localTail_ - loadSqHead() == sqEntries_ && (flush() != 0 || !makeRoom(1))) return false;
@@ -483,6 +496,8 @@ void Ring::stagePendingCancels() noexcept {
 
 void Ring::cancel(uint32_t slot) noexcept {
   if (slot >= slotCount_ || !slots_[slot].busy) return;
+  flush();
+  if (cancelNow(userData(slot))) return;
   pendingCancels_.push_back(userData(slot));
   stagePendingCancels();
   flush();
@@ -491,7 +506,8 @@ void Ring::cancel(uint32_t slot) noexcept {
 void Ring::cancelEverything() noexcept {
   pendingCancels_.clear();
   for (uint32_t index = 0; index < slotCount_; index++) {
-    if (slots_[index].busy) pendingCancels_.push_back(userData(index));
+    if (!slots_[index].busy || cancelNow(userData(index))) continue;
+    pendingCancels_.push_back(userData(index));
   }
   stagePendingCancels();
 }

@@ -167,6 +167,7 @@ class Ring {
   static long sysEnter(int fd, uint32_t toSubmit, uint32_t minComplete, uint32_t flags,
                        const void* argument, size_t argumentBytes) noexcept;
   void recordTrace(uint32_t head, uint32_t count);
+  bool cancelNow(uint64_t userData) noexcept;
   bool stageCancel(uint64_t userData) noexcept;
   void stagePendingCancels() noexcept;
   void cancelEverything() noexcept;
@@ -208,6 +209,7 @@ class Ring {
   // user_data of operations to be cancelled once there is room; and cancels that the kernel has.
   std::vector<uint64_t> pendingCancels_;
   uint32_t cancelsInFlight_ = 0;
+  bool hasSyncCancel_ = true;  // until the kernel says otherwise
   uint32_t maxCancelsInFlight_ = 0;
 
   std::vector<Memory*> buffers_;  // by index; nullptr where there is none

@@ -101,6 +101,7 @@ constexpr uint32_t kBuffers2 = 15;       // 5.13
 constexpr uint32_t kBuffersUpdate = 16;  // 5.13
 constexpr uint32_t kPbufRing = 22;       // 5.19
 constexpr uint32_t kUnregisterPbufRing = 23;
+constexpr uint32_t kSyncCancel = 24;       // 6.0
 constexpr uint32_t kRsrcSparse = 1U << 0;  // 5.19
 }  // namespace reg
 
@@ -162,5 +163,14 @@ struct KernelTimespec {
   int64_t nanoseconds;
 };
 static_assert(sizeof(KernelTimespec) == 16);
+
+struct SyncCancel {  // io_uring_sync_cancel_reg
+  uint64_t userData;
+  int32_t fd;
+  uint32_t flags;
+  KernelTimespec timeout;
+  uint64_t reserved[4];
+};
+static_assert(sizeof(SyncCancel) == 64);
 
 }  // namespace riolog

@@ -23,7 +23,8 @@ function ignore(): void {}
 export class Completion<T> extends Promise<T> {
   /** One, or those of a chain or batch. */
   readonly #requests: Request<unknown> | readonly Request<unknown>[]
-  readonly #resolve: Resolve<T>
+  /** Takes a T; said so, a completion of a number would be none of something unknown. */
+  readonly #resolve: Resolve<never>
   readonly #reject: Reject
   #state: typeof PENDING | typeof SUCCEEDED | typeof FAILED = PENDING
   /** The value or the error. */
@@ -33,7 +34,7 @@ export class Completion<T> extends Promise<T> {
   /** @internal */
   constructor(requests: Request<unknown> | readonly Request<unknown>[]) {
     super(capture as ConstructorParameters<typeof Promise<T>>[0])
-    this.#resolve = lastResolve as Resolve<T>
+    this.#resolve = lastResolve
     this.#reject = lastReject
     lastResolve = ignore // which would keep this completion, and its ring
     lastReject = ignore
@@ -110,7 +111,7 @@ export class Completion<T> extends Promise<T> {
     this.#state = SUCCEEDED
     this.#outcome = value
     this.#unfollow?.()
-    this.#resolve(value)
+    this.#resolve(value as never)
   }
 
   /** @internal */

@@ -10,8 +10,7 @@ const MAX_LENGTH = 0x7ffff000
  * kernel is reading, or read what it is writing.
  */
 export class IoBuffer {
-  /** In bytes; known while the buffer is lent too. */
-  readonly length: number
+  readonly #length: number
   #memory: NativeMemory
   #view: ArrayBuffer
   #lent = false
@@ -20,7 +19,7 @@ export class IoBuffer {
   private constructor(memory: NativeMemory) {
     this.#memory = memory
     this.#view = memory.buffer
-    this.length = memory.buffer.byteLength
+    this.#length = memory.buffer.byteLength
   }
 
   /**
@@ -32,6 +31,11 @@ export class IoBuffer {
       throw invalidArgument(`length must be an integer from 1 to ${MAX_LENGTH}, got ${length}`)
     }
     return new IoBuffer(allocate(length))
+  }
+
+  /** In bytes; known while the buffer is lent too. */
+  get length(): number {
+    return this.#length
   }
 
   get lent(): boolean {

@@ -39,8 +39,10 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
   #multishot = true
   #paused = false
   #ended = false
+  /** The completion that says that no more come has been seen. */
+  #last = false
   #error: unknown
-  #onSettled: (() => void) | undefined
+  readonly #onSettled: (() => void)[] = []
   #signal: AbortSignal | undefined
   readonly #onAbort = () => {
     this.#finish(this.#canceled())
@@ -82,9 +84,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
     this.#finish(undefined)
     for (const value of this.#unread.splice(0)) this.#kind.discard?.(value)
     if (this.#request !== undefined) {
-      await new Promise<void>(resolve => {
-        this.#onSettled = resolve
-      })
+      await new Promise<void>(resolve => this.#onSettled.push(resolve))
     }
     return { value: undefined, done: true }
   }
@@ -106,7 +106,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
   #arm(): void {
     const request = this.#kind.make(this.#multishot)
     request.collect = (result, flags) => this.#collect(result, flags)
-    request.sink = { settled: (_, result, flags) => this.#settled(request, result, flags) }
+    request.sink = { settled: (_, result) => this.#settled(request, result) }
     borrowAll([request])
     try {
       this.#queue.push([request])
@@ -134,7 +134,10 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
   #collect(result: number, flags: number): void {
     if (result < 0) return
     const value = this.#kind.value(result, flags)
-    if (value === undefined) return
+    if (value === undefined) {
+      this.#last = true
+      return
+    }
     if (this.#ended) {
       this.#kind.discard?.(value)
       return
@@ -153,10 +156,10 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
   }
 
   /** The kernel has ended it. */
-  #settled(request: Request<unknown>, result: number, flags: number): void {
+  #settled(request: Request<unknown>, result: number): void {
     request.freeBlocks()
     this.#request = undefined
-    this.#onSettled?.()
+    for (const settled of this.#onSettled.splice(0)) settled()
     if (this.#ended) return
     if (result === EINVAL && this.#multishot) {
       this.#multishot = false
@@ -166,7 +169,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
       if (this.#unread.length <= MOST_UNREAD / 2) this.#resume()
     } else if (result < 0 && result !== ENOBUFS) {
       this.#finish(request.failure(result))
-    } else if (result >= 0 && this.#kind.value(result, flags) === undefined) {
+    } else if (this.#last) {
       this.#finish(undefined)
     } else if (!this.#paused) {
       this.#armAgain()

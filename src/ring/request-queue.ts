@@ -47,6 +47,7 @@ const WORD = {
 const DOUBLE = { offset: 2, memoryOffset: 3 }
 
 const RETRY_MS = 1
+const RETRY_CANCEL_MS = 10
 /** By number: EAGAIN has two names. */
 const RETRIED_ERRNOS: readonly number[] = [constants.errno.EAGAIN, constants.errno.EBUSY]
 const ECANCELED = -constants.errno.ECANCELED
@@ -86,6 +87,8 @@ export class RequestQueue {
   #submitScheduled = false
   #pollScheduled = false
   #retryTimer: NodeJS.Timeout | undefined
+  readonly #cancelWanted = new Set<Operation>()
+  #cancelTimer: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
   #onIdle: (() => void) | undefined
   #closed = false
@@ -230,8 +233,9 @@ export class RequestQueue {
    */
   cancel(operation: Operation): void {
     if (operation.slot >= 0) {
+      this.#cancelWanted.add(operation)
       this.#submitStaged(false)
-      this.binding.cancel(operation.slot)
+      this.#cancelAgain()
       return
     }
     for (let i = this.#waitingFrom; i < this.#waiting.length; i++) {
@@ -243,6 +247,20 @@ export class RequestQueue {
       this.#checkIdle()
       return
     }
+  }
+
+  /**
+   * The kernel does not find an operation that waits behind another of its chain or behind a drain: it
+   * is looked for until it has completed.
+   */
+  #cancelAgain(): void {
+    clearTimeout(this.#cancelTimer)
+    for (const operation of this.#cancelWanted) {
+      if (operation.slot >= 0) this.binding.cancel(operation.slot)
+      else this.#cancelWanted.delete(operation)
+    }
+    if (this.#cancelWanted.size === 0) return
+    this.#cancelTimer = setTimeout(() => this.#cancelAgain(), RETRY_CANCEL_MS)
   }
 
   /** Everything that the kernel has or that waits for it. */
@@ -270,10 +288,16 @@ export class RequestQueue {
       const left = deadline === undefined ? -1 : Math.ceil(deadline - performance.now())
       if (deadline !== undefined && left <= 0) return false
       // While the kernel refuses there may be nothing to wait for.
-      const refused = this.#retryTimer !== undefined
-      this.#takeUntold(this.binding.wait(refused ? RETRY_MS : left))
+      const soon = this.#retryTimer !== undefined ? RETRY_MS : this.#cancelWait()
+      this.#takeUntold(this.binding.wait(left < 0 ? soon : Math.min(left, soon < 0 ? left : soon)))
     }
     return true
+  }
+
+  /** Timers do not run while the thread is held up. Milliseconds, < 0 where nothing is cancelled. */
+  #cancelWait(): number {
+    if (this.#cancelWanted.size > 0) this.#cancelAgain()
+    return this.#cancelWanted.size > 0 ? RETRY_CANCEL_MS : -1
   }
 
   /** Waits until every operation has completed, then frees the ring. New operations are refused. */
@@ -291,6 +315,7 @@ export class RequestQueue {
     }
     this.#closed = true
     clearTimeout(this.#retryTimer)
+    clearTimeout(this.#cancelTimer)
     this.binding.close()
   }
 

@@ -62,8 +62,6 @@ const BORROWED_BUFFER = 2
 const BORROWED_OTHER_HANDLE = 4
 const ETIME = -62
 const EINTR = -4
-/** How often an operation that could not be cancelled yet is tried again. */
-const RETRY_CANCEL_MS = 10
 
 /** What few requests have, so that the many are small: each field is made, scanned and collected. */
 interface Rare {
@@ -237,6 +235,9 @@ export class Request<T = unknown> implements Operation {
 
   useOptions(options: OperationOptions | undefined): void {
     if (options === undefined) return
+    if (typeof options !== 'object' || options === null) {
+      throw invalidArgument('options must be an object')
+    }
     if (options.ordering === 'drain') this.sqeFlags |= IOSQE_IO_DRAIN
     else if (options.ordering !== undefined && options.ordering !== 'none') {
       throw invalidArgument(`ordering must be 'none' or 'drain', got ${String(options.ordering)}`)
@@ -502,15 +503,7 @@ export class Deadline {
       return
     }
     this.expired = true
-    const { queue } = this.#request.context
-    queue.cancel(this.#request)
-    if (this.#requestSettled) return
-    // An operation that has not begun yet cannot be found: it is looked for again.
-    this.#timerSettled = false
-    this.detach()
-    writeTimespec(this.#block!, RETRY_CANCEL_MS)
-    if (queue.isClosing) setTimeout(() => this.#onDetachedTimer(), RETRY_CANCEL_MS)
-    else this.start()
+    this.#request.context.queue.cancel(this.#request)
   }
 
   /** The operation is done. */

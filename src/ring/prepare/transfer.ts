@@ -102,8 +102,8 @@ export function transfer(
     checkAlignment(file, request.fd, offset, [{ from: inBuffer, length }])
   }
   if (options !== undefined) {
-    request.opFlags = checkUint32(options.rwFlags ?? 0, 'rwFlags')
     request.useOptions(options)
+    request.opFlags = checkUint32(options.rwFlags ?? 0, 'rwFlags')
   }
   useBytes(request, bytes, options, opcode === IORING_OP_WRITE)
   request.expected = request.length

@@ -41,40 +41,51 @@ withRing(t, 'cancel: one that waits for a place never runs', async t => {
   t.equal(await codeOf(() => waiting), CANCELED)
   t.equal(ring.inFlight, mostInFlight)
   fifo.put('x'.repeat(mostInFlight))
-  t.same(await Promise.all(reads), reads.map(() => 1))
+  t.same(
+    await Promise.all(reads),
+    reads.map(() => 1),
+  )
 })
 
-withRing(t, 'a signal cancels; its reason is the cause; aborted before, nothing starts', async t => {
-  const ring = openRing(t)
-  const fifo = new Fifo(t)
-  const reason = new Error('enough')
-  const aborting = new AbortController()
-  const reading = ring.readAt(fifo.fd, new Uint8Array(1), 0, { signal: aborting.signal })
-  setTimeout(() => aborting.abort(reason), 5)
-  await t.rejects(reading, { code: CANCELED, cause: reason })
-  const again = () => ring.readAt(fifo.fd, new Uint8Array(1), 0, { signal: aborting.signal })
-  t.throws(again, { code: CANCELED, cause: reason })
-  t.equal(ring.inFlight, 0)
-  const late = new AbortController()
-  t.equal(await ring.nop({ signal: late.signal }), undefined)
-  late.abort()
-  const chain = ring.chain().nop().readAt(fifo.fd, new Uint8Array(1), 0).nop()
-  const chainAbort = new AbortController()
-  const running = chain.submit({ signal: chainAbort.signal })
-  await delay(5)
-  chainAbort.abort(reason)
-  await t.rejects(running, { code: 'ERR_RIOLOG_CHAIN_BROKEN', index: 1, cause: { cause: reason } })
-  t.equal(
-    await codeOf(() => ring.chain().nop({ signal: late.signal })),
-    CANCELED,
-    'an aborted signal is refused wherever it is',
-  )
-  const fresh = new AbortController()
-  t.equal(
-    await codeOf(() => ring.chain().nop({ signal: fresh.signal })),
-    'ERR_RIOLOG_INVALID_ARGUMENT',
-  )
-})
+withRing(
+  t,
+  'a signal cancels; its reason is the cause; aborted before, nothing starts',
+  async t => {
+    const ring = openRing(t)
+    const fifo = new Fifo(t)
+    const reason = new Error('enough')
+    const aborting = new AbortController()
+    const reading = ring.readAt(fifo.fd, new Uint8Array(1), 0, { signal: aborting.signal })
+    setTimeout(() => aborting.abort(reason), 5)
+    await t.rejects(reading, { code: CANCELED, cause: reason })
+    const again = () => ring.readAt(fifo.fd, new Uint8Array(1), 0, { signal: aborting.signal })
+    t.throws(again, { code: CANCELED, cause: reason })
+    t.equal(ring.inFlight, 0)
+    const late = new AbortController()
+    t.equal(await ring.nop({ signal: late.signal }), undefined)
+    late.abort()
+    const chain = ring.chain().nop().readAt(fifo.fd, new Uint8Array(1), 0).nop()
+    const chainAbort = new AbortController()
+    const running = chain.submit({ signal: chainAbort.signal })
+    await delay(5)
+    chainAbort.abort(reason)
+    await t.rejects(running, {
+      code: 'ERR_RIOLOG_CHAIN_BROKEN',
+      index: 1,
+      cause: { cause: reason },
+    })
+    t.equal(
+      await codeOf(() => ring.chain().nop({ signal: late.signal })),
+      CANCELED,
+      'an aborted signal is refused wherever it is',
+    )
+    const fresh = new AbortController()
+    t.equal(
+      await codeOf(() => ring.chain().nop({ signal: fresh.signal })),
+      'ERR_RIOLOG_INVALID_ARGUMENT',
+    )
+  },
+)
 
 withRing(t, 'cancelling races with completing: each settles once, thousands of times', async t => {
   const seed = chooseSeed()
