@@ -7,7 +7,8 @@ import { constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { SingleBar } from 'cli-progress'
-import { type Completion, type IoBuffer, Ring, type RingFile } from '../../src/ring/index.ts' // riolog/ring
+// Your own code imports from 'riolog/ring'.
+import { type Completion, type IoBuffer, Ring, type RingFile } from '../../src/ring/index.ts'
 
 const { O_WRONLY, O_CREAT, O_EXCL, O_DIRECTORY } = constants
 const BUFFERS = 8

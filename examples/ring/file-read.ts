@@ -2,7 +2,8 @@
  * A whole file to standard output, several reads in flight: `file-read.ts FILE > COPY`.
  */
 import { parseArgs } from 'node:util'
-import { type IoBuffer, Ring, type RingFile } from '../../src/ring/index.ts' // riolog/ring
+// Your own code imports from 'riolog/ring'.
+import { type IoBuffer, Ring, type RingFile } from '../../src/ring/index.ts'
 
 const READS = 8
 const CHUNK = 64 * 1024

@@ -4,7 +4,8 @@
 import { constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { Ring } from '../../src/ring/index.ts' // riolog/ring
+// Your own code imports from 'riolog/ring'.
+import { Ring } from '../../src/ring/index.ts'
 
 const { O_WRONLY, O_CREAT, O_TRUNC, O_DIRECTORY } = constants
 

@@ -8,13 +8,14 @@ import { readlink, realpath } from 'node:fs/promises'
 import { STATUS_CODES } from 'node:http'
 import { extname, sep } from 'node:path'
 import { parseArgs } from 'node:util'
+// Your own code imports from 'riolog/ring'.
 import {
   IoBuffer,
   Ring,
   type RingFile,
   RiologError,
   type StreamSocket,
-} from '../../src/ring/index.ts' // riolog/ring
+} from '../../src/ring/index.ts'
 
 const MAX_HEADER = 8 * 1024
 const CHUNK = 64 * 1024

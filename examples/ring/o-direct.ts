@@ -5,7 +5,8 @@
 import { randomFillSync } from 'node:crypto'
 import { constants } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { Ring } from '../../src/ring/index.ts' // riolog/ring
+// Your own code imports from 'riolog/ring'.
+import { Ring } from '../../src/ring/index.ts'
 
 const { O_RDWR, O_CREAT, O_TRUNC, O_DIRECT } = constants
 const WORKERS = 4

@@ -3,7 +3,8 @@
  * kernel accepts all connections, and each has a loop of its own.
  */
 import { parseArgs } from 'node:util'
-import { IoBuffer, Ring, RiologError, type StreamSocket } from '../../src/ring/index.ts' // riolog/ring
+// Your own code imports from 'riolog/ring'.
+import { IoBuffer, Ring, RiologError, type StreamSocket } from '../../src/ring/index.ts'
 
 async function echo(ring: Ring, connection: StreamSocket): Promise<void> {
   const buffer = IoBuffer.alloc(16 * 1024)

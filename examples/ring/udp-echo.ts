@@ -2,7 +2,8 @@
  * A UDP echo server: `udp-echo.ts [--host ADDRESS] [--port PORT]`, ended by SIGINT.
  */
 import { parseArgs } from 'node:util'
-import { type DatagramSocket, Ring, SystemError } from '../../src/ring/index.ts' // riolog/ring
+// Your own code imports from 'riolog/ring'.
+import { type DatagramSocket, Ring, SystemError } from '../../src/ring/index.ts'
 
 async function echo(ring: Ring, socket: DatagramSocket, signal: AbortSignal): Promise<void> {
   const bytes = new Uint8Array(65536) // no datagram is longer

@@ -39,7 +39,7 @@ export class Batch extends Operations<'batch'> {
 
   /**
    * Gives the kernel's result of each in order: >= 0, or a negative errno. It never rejects for an
-   * operation's own failure.
+   * operation's own failure, but when an array is too short by now for what was read into it.
    * @throws ERR_RIOLOG_BUFFER_LENT, ERR_RIOLOG_CLOSED before anything is queued
    */
   submit(options?: { readonly signal?: AbortSignal }): Completion<Int32Array> {
@@ -93,6 +93,8 @@ class BatchOutcome {
   readonly #completion: Completion<Int32Array>
   readonly #results: Int32Array
   #left: number
+  /** Bytes that were read have no place any more. */
+  #error: unknown
 
   constructor(completion: Completion<Int32Array>, count: number) {
     this.#completion = completion
@@ -103,9 +105,15 @@ class BatchOutcome {
   settled(request: Request<unknown>, result: number): void {
     this.#results[request.index] = result
     if (request.block !== undefined) {
-      if (result > 0) request.takeBytes(result)
+      try {
+        if (result > 0) request.takeBytes(result)
+      } catch (error) {
+        this.#error ??= error
+      }
       request.freeBlocks()
     }
-    if (--this.#left === 0) this.#completion.succeed(this.#results)
+    if (--this.#left > 0) return
+    if (this.#error === undefined) this.#completion.succeed(this.#results)
+    else this.#completion.fail(this.#error)
   }
 }

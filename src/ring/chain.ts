@@ -2,6 +2,7 @@ import { invalidArgument, RiologError } from '../errors.ts'
 import { addon } from '../native.ts'
 import { IORING_OP_TIMEOUT, IOSQE_IO_HARDLINK, IOSQE_IO_LINK } from './abi.ts'
 import { Completion } from './completion.ts'
+import { Handle } from './handle.ts'
 import type { Operation } from './operation.ts'
 import { Operations, type Taken } from './operations.ts'
 import {
@@ -166,7 +167,13 @@ class ChainOutcome<R extends readonly unknown[]> {
         values.push(this.#requests[i].take(this.#results[i], this.#flags[i]))
       }
     } catch (error) {
-      this.#completion.fail(new ChainError(values.length, this.#results, error as Error))
+      const index = values.length
+      for (const value of values) if (value instanceof Handle) value.close().catch(() => {})
+      for (let i = index + 1; i < this.#requests.length; i++) {
+        if (this.#requests[i].yieldsFd) addon().closeFile(this.#results[i])
+        this.#requests[i].freeBlocks()
+      }
+      this.#completion.fail(new ChainError(index, this.#results, error as Error))
       return
     }
     this.#completion.succeed(values as unknown as R)
@@ -195,7 +202,11 @@ class ChainOutcome<R extends readonly unknown[]> {
     for (let i = 0; i < this.#requests.length; i++) {
       const request = this.#requests[i]
       if (this.#results[i] >= 0 && request.yieldsFd) addon().closeFile(this.#results[i])
-      if (this.#results[i] >= 0 && !request.yieldsFd) request.takeBytes(this.#results[i])
+      try {
+        if (this.#results[i] >= 0 && !request.yieldsFd) request.takeBytes(this.#results[i])
+      } catch {
+        // The array is gone; that the chain broke is what its caller is told.
+      }
       request.freeBlocks()
     }
   }

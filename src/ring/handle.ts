@@ -106,7 +106,10 @@ export abstract class Handle {
   /** On the ring, since close(2) can wait for a network file system; else at once. */
   #closeFd(): Promise<number> | number {
     const queue = this.#queue
-    if (queue.isClosing || !queue.supports(IORING_OP_CLOSE)) return addon().closeFile(this.#fd)
+    const full = queue.inFlight >= queue.slotCount // it would wait for operations of others
+    if (full || queue.isClosing || !queue.supports(IORING_OP_CLOSE)) {
+      return addon().closeFile(this.#fd)
+    }
     return new Promise(resolve => {
       const close = new PlainOperation(IORING_OP_CLOSE)
       close.fd = this.#fd

@@ -38,6 +38,8 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
   #request: Request<unknown> | undefined
   #multishot = true
   #paused = false
+  /** Cancelled to pause it: its ECANCELED is no failure, also when the reader has caught up by then. */
+  #canceledToPause: Request<unknown> | undefined
   #ended = false
   /** The completion that says that no more come has been seen. */
   #last = false
@@ -151,6 +153,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
     if (this.#unread.length < MOST_UNREAD || this.#paused) return
     this.#paused = true
     if ((flags & IORING_CQE_F_MORE) !== 0 && this.#request !== undefined) {
+      this.#canceledToPause = this.#request
       this.#queue.cancel(this.#request)
     }
   }
@@ -164,9 +167,10 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
     if (result === EINVAL && this.#multishot) {
       this.#multishot = false
       this.#armAgain()
-    } else if (result === ECANCELED && this.#paused) {
+    } else if (result === ECANCELED && this.#canceledToPause === request) {
+      this.#canceledToPause = undefined
       // Paused until the reader has caught up; it may have done so meanwhile.
-      if (this.#unread.length <= MOST_UNREAD / 2) this.#resume()
+      if (!this.#paused || this.#unread.length <= MOST_UNREAD / 2) this.#resume()
     } else if (result < 0 && result !== ENOBUFS) {
       this.#finish(request.failure(result))
     } else if (this.#last) {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -187,6 +187,37 @@ withRing(t, 'a copy that is interrupted leaves nothing behind', async t => {
   t.same(readdirSync(folder), ['from'])
 })
 
+withRing(t, 'a copy shows a terminal how far it is', async t => {
+  const folder = temporaryFolder(t)
+  const [from, to] = [join(folder, 'from'), join(folder, 'to')]
+  writeFileSync(from, randomBytes(TEN_MIB))
+  const command = `${process.execPath} --import=tsx examples/ring/copy.ts ${from} ${to}`
+  let shown: string
+  try {
+    // script(1) gives it a terminal.
+    shown = execFileSync('script', ['-qec', command, '/dev/null'], { cwd: ROOT, encoding: 'utf8' })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return void t.pass('a progress bar', { skip: 'there is no script(1) here' })
+  }
+  t.match(shown, /100% .* 10485760\/10485760/)
+  t.match(shown, /10485760 bytes copied/)
+})
+
+withRing(t, 'file-write fails when the disk is full, file-read when nobody reads', async t => {
+  const full = await run(t, 'file-write.ts', ['/dev/full'], randomBytes(100_000))
+  t.same([full.code, String(full.stdout)], [1, ''], 'and calls nothing durable')
+  t.match(full.stderr, /write failed: ENOSPC/)
+
+  const path = join(temporaryFolder(t), 'in')
+  writeFileSync(path, randomBytes(TEN_MIB))
+  const child = start(t, 'file-read.ts', [path])
+  const stderr = buffer(child.stderr!)
+  child.stdout!.destroy()
+  t.equal((await once(child, 'close'))[0], 1)
+  t.equal(String(await stderr), 'write EPIPE\n')
+})
+
 withRing(t, 'the examples of files say what is wrong', async t => {
   const none = join(temporaryFolder(t), 'none', 'file')
   for (const name of ['file-read.ts', 'file-write.ts', 'o-direct.ts', 'copy.ts']) {
@@ -197,6 +228,8 @@ withRing(t, 'the examples of files say what is wrong', async t => {
     t.equal(failed.code, 1, name)
     t.match(failed.stderr, /^openat failed: ENOENT\n$/)
   }
+  const chunks = await run(t, 'o-direct.ts', ['--chunks', 'many', none])
+  t.same([chunks.code, chunks.stderr], [1, '--chunks takes a number\n'])
   const directory = await run(t, 'file-read.ts', [dirname(dirname(none))])
   t.same([directory.code, directory.stderr], [1, 'read failed: EISDIR\n'])
 })
@@ -307,6 +340,7 @@ async function site(t: Test): Promise<Site> {
   symlinkSync('../secret', join(root, 'outside'))
   symlinkSync('../root-beside', join(root, 'beside'))
   symlinkSync('/dev/zero', join(root, 'device'))
+  execFileSync('mkfifo', [join(root, 'fifo')])
   return { server: await serve(t, 'http-static.ts', [root]), large }
 }
 
@@ -339,10 +373,11 @@ withRing(
   'http-static answers what it cannot give, and nothing outside its directory',
   async t => {
     const { server } = await site(t)
-    const hidden = ['/none', '/sub', '/large/', '/a%00b', '/outside', '/beside/secret', '/device']
+    const hidden = ['/none', '/sub', '/large/', '/a%00b', '/outside', '/beside/secret']
+    const special = ['/device', '/fifo', '/sub/%2e']
     const climbing = ['/../secret', '/%2e%2e/secret', '/sub/../../secret', '/sub/..%2f..%2fsecret']
     const more = ['/..', '//../secret', '/%2e%2e%2froot-beside/secret', '/..%5csecret']
-    for (const path of [...hidden, ...climbing, ...more]) {
+    for (const path of [...hidden, ...special, ...climbing, ...more]) {
       const { status, body } = await get(server.port, path)
       t.same([status, String(body)], [404, '404 Not Found\n'], path)
     }
@@ -393,6 +428,7 @@ withRing(t, 'http-static refuses what is no request, and what is too long', asyn
     ['GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n', 400],
     ['GET / HTTP/1.1\r\nHost : x\r\n\r\n', 400],
     ['GET / HTTP/1.1\nHost: x\n\r\n\r\n', 400],
+    ['GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Length: 0\r\n\r\n', 400],
     ['POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello', 413],
     ['POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 413],
     [`GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(8192)}\r\n\r\n`, 431],
@@ -426,4 +462,24 @@ withRing(t, 'http-static serves many at once, and goes on when some go abruptly'
   t.equal(await server.stop(), 0, 'also with a request half sent')
   t.equal((await half.received).length, 0)
   t.equal(server.errors(), '')
+})
+
+withRing(t, 'http-static gives up a request that does not come to its end', async t => {
+  const { server } = await site(t)
+  const started = Date.now()
+  const { socket, received } = dial(server.port)
+  socket.write('GET / HTTP/1.1\r\n')
+  const drip = setInterval(() => socket.write('x'), 1000)
+  t.equal((await received).length, 0)
+  clearInterval(drip)
+  t.ok(Date.now() - started < 15_000, 'also one that gets longer all the time')
+  t.equal(await server.stop(), 0)
+  t.equal(server.errors(), '')
+})
+
+withRing(t, 'http-static serves the root directory too', async t => {
+  const server = await serve(t, 'http-static.ts', ['/'])
+  const path = fileURLToPath(import.meta.url)
+  t.ok((await get(server.port, encodeURI(path))).body.equals(readFileSync(path)))
+  t.equal(await server.stop(), 0)
 })

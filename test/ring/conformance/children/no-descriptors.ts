@@ -1,0 +1,35 @@
+/** Takes all descriptors that there may be; then what needs one is refused, and goes on later. */
+import { closeSync, openSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { type InternetAddress, Ring, type SystemError } from '../../../../src/ring/index.ts'
+
+const ring = Ring.open({ depth: 8 })
+const listening = ring.listen({ on: { address: '127.0.0.1', port: 0 } })
+const client = createConnection((listening.address() as InternetAddress).port, '127.0.0.1')
+await new Promise(resolve => client.once('connect', resolve))
+
+const taken: number[] = []
+try {
+  for (;;) taken.push(openSync('/dev/null', 'r'))
+} catch {}
+let ringCode: string | undefined
+try {
+  Ring.open({ depth: 4 })
+} catch (error) {
+  ringCode = (error as { code: string }).code
+}
+const nameOf = (completion: PromiseLike<unknown>) =>
+  completion.then(
+    () => 'opened',
+    (error: SystemError) => error.errnoName,
+  )
+const open = await nameOf(ring.openat('/dev/null'))
+const accept = await nameOf(ring.accept(listening))
+for (const fd of taken.splice(0)) closeSync(fd)
+const file = await ring.openat('/dev/null')
+const after = file.fd >= 0
+await file.close()
+client.destroy()
+await listening.close()
+await ring.close()
+console.log(JSON.stringify({ ring: ringCode, open, accept, after }))
