@@ -19,7 +19,9 @@ async function round(number: number): Promise<void> {
     if (error.message !== 'on purpose') throw error
   }
   worker.on('error', onPurpose)
-  await new Promise<void>(resolve => worker.once('message', () => resolve()))
+  // On a busy machine a worker may end by itself before it is in full flight.
+  const inFlight = new Promise<void>(resolve => worker.once('message', () => resolve()))
+  await Promise.race([inFlight, ended])
   if (how === 'terminate') {
     await delay((number * 7) % 20)
     await worker.terminate()
