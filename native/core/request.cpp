@@ -268,7 +268,6 @@ bool runsOnPolledRing(uint8_t opcode) noexcept {
     case op::kWrite:
     case op::kReadv:
     case op::kWritev:
-    case op::kAsyncCancel:
     case op::kMsgRing:
       return true;
     default:

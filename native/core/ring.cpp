@@ -417,10 +417,7 @@ size_t Ring::reap(Completion* out, size_t capacity, bool* wake) noexcept {
   }
   storeRelease(cqHead_, head);
   if (count == capacity) *wake = true;
-  if (!pendingCancels_.empty()) {
-    stagePendingCancels();
-    flush();
-  }
+  if (!pendingCancels_.empty()) sendPendingCancels();
   return count;
 }
 
@@ -496,11 +493,23 @@ void Ring::stagePendingCancels() noexcept {
 
 void Ring::cancel(uint32_t slot) noexcept {
   if (slot >= slotCount_ || !slots_[slot].busy) return;
-  flush();
   if (cancelNow(userData(slot))) return;
   pendingCancels_.push_back(userData(slot));
+  sendPendingCancels();
+}
+
+void Ring::sendPendingCancels() noexcept {
   stagePendingCancels();
-  flush();
+  if (flush() == 0 || (setupFlags_ & setup::kSqPoll) != 0) return;
+  // The kernel does not take them now. Their places are the requests': whoever stages those counts
+  // on all that are free.
+  while (localTail_ != loadSqHead()) {
+    const io_uring_sqe& last = sqes_[(localTail_ - 1) & sqMask_];
+    if (last.user_data != kInternal) return;
+    pendingCancels_.push_back(last.addr);
+    cancelsInFlight_--;
+    localTail_--;
+  }
 }
 
 void Ring::cancelEverything() noexcept {
@@ -615,6 +624,8 @@ int Ring::removeBufferGroup(uint16_t group) noexcept {
   for (uint32_t i = 0; i < slotCount_; i++) {
     if (slots_[i].busy && slots_[i].usesGroup && slots_[i].bufferGroup == group) return -EBUSY;
   }
+  // Numbers of buffers that are to be given back would be another's, of the next group here.
+  std::erase_if(takenBuffers_, [group](const TakenBuffer& taken) { return taken.group == group; });
   groups_[group]->unregister(fd_);
   groups_[group].reset();
   return 0;

@@ -105,6 +105,7 @@ class Ring {
   int fd() const noexcept { return fd_; }
   size_t inFlight() const noexcept { return inFlight_; }
   bool hasUnflushed() const noexcept;
+  bool hasFailed() const noexcept { return !failed_.empty(); }
   bool hasCompletions() const noexcept;
   uint32_t entries() const noexcept { return sqEntries_; }
   uint32_t cqEntries() const noexcept { return cqEntries_; }
@@ -170,6 +171,7 @@ class Ring {
   bool cancelNow(uint64_t userData) noexcept;
   bool stageCancel(uint64_t userData) noexcept;
   void stagePendingCancels() noexcept;
+  void sendPendingCancels() noexcept;
   void cancelEverything() noexcept;
   uint32_t loadSqHead() const noexcept;
   uint64_t userData(uint32_t slot) const noexcept;

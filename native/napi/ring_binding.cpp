@@ -129,6 +129,12 @@ RingBinding::RingBinding(const Napi::CallbackInfo& info)
   }
   auto requests = Napi::ArrayBuffer::New(env, ring_->entries() * sizeof(Request));
   auto completions = Napi::ArrayBuffer::New(env, ring_->cqEntries() * sizeof(Completion));
+  // A worker that is being terminated gets none, and anything asked of an empty value would abort
+  // the process: node-addon-api finds no environment in it to throw in.
+  if (requests.IsEmpty() || completions.IsEmpty()) {
+    ring_.reset();
+    return;
+  }
   requestArea_ = Napi::Persistent(requests);
   completionArea_ = Napi::Persistent(completions);
   requests_ = static_cast<const Request*>(requests.Data());
@@ -265,6 +271,11 @@ void RingBinding::deliver() {
   }
   // What the kernel could not take before may fit now (EBUSY, EAGAIN).
   if (ring_ != nullptr && ring_->hasUnflushed()) ring_->flush();
+  if (ring_ != nullptr && ring_->hasFailed()) {  // what it will never take has no completion to read
+    bool wake = false;
+    gather(&wake);
+    callBack(env, takeGathered());
+  }
   holdLoop();
 }
 

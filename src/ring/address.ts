@@ -48,7 +48,7 @@ export function familyOf(address: AddressLike): number {
 
 function checkPort(port: number): void {
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
-    throw invalidArgument(`port must be an integer from 0 to 65535, got ${port}`)
+    throw invalidArgument(`port must be an integer from 0 to 65535, got ${String(port)}`)
   }
 }
 
@@ -80,7 +80,7 @@ export function encodeAddress(address: AddressLike, into: Uint8Array): number {
     return IPV4_BYTES
   }
   if (zone !== undefined && !/^\d+$/.test(zone)) {
-    throw invalidArgument(`an IPv6 zone must be the number of an interface, got ${zone}`)
+    throw invalidArgument(`an IPv6 zone must be the number of an interface, got ${String(zone)}`)
   }
   into.set(numeric, 8)
   view.setUint32(24, Number(zone ?? 0), true)

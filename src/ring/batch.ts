@@ -51,7 +51,7 @@ export class Batch extends Operations<'batch'> {
     }
     if (options?.signal !== undefined) checkSignal(options.signal)
     const { queue } = this.context
-    queue.checkChain(1)
+    queue.checkChain(requests.some(request => request.deadline !== undefined) ? 2 : 1)
     borrowAll(requests)
     const completion = new Completion<Int32Array>(requests)
     this.#running = completion

@@ -3,6 +3,7 @@ import { IORING_CQE_BUFFER_SHIFT } from './abi.ts'
 import { missing } from './prepare/control.ts'
 import type { RequestQueue } from './request-queue.ts'
 
+const EBUSY = -16
 const EINVAL = -22
 
 /**
@@ -21,14 +22,15 @@ export class BufferGroup {
   readonly group: number
   readonly #bytes: Uint8Array
   #released = false
+  #users = 0
 
   /** @internal @throws ERR_RIOLOG_UNSUPPORTED, SystemError ENOMEM */
   constructor(queue: RequestQueue, count: number, size: number) {
     if (!Number.isInteger(count) || count < 1 || count > 32768 || (count & (count - 1)) !== 0) {
-      throw invalidArgument(`count must be a power of two up to 32768, got ${count}`)
+      throw invalidArgument(`count must be a power of two up to 32768, got ${String(count)}`)
     }
     if (!Number.isInteger(size) || size < 1 || size > 1 << 24) {
-      throw invalidArgument(`size must be an integer from 1 to 2^24, got ${size}`)
+      throw invalidArgument(`size must be an integer from 1 to 2^24, got ${String(size)}`)
     }
     const group = queue.binding.addBufferGroup(count, size)
     if (group === EINVAL) throw missing('rings of provided buffers', '5.19', 'EINVAL')
@@ -52,9 +54,21 @@ export class BufferGroup {
    */
   release(): void {
     if (this.#released) return
+    if (this.#users > 0) throw new SystemError(EBUSY, 'io_uring_register')
     const result = this.queue.binding.removeBufferGroup(this.group)
     if (result < 0 && !this.queue.isClosing) throw new SystemError(result, 'io_uring_register')
     this.#released = true
+  }
+
+  /** @internal An operation begins to use it. */
+  use(): void {
+    if (this.#released) throw invalidArgument('a buffer group that was released')
+    this.#users++
+  }
+
+  /** @internal */
+  unuse(): void {
+    this.#users--
   }
 
   /** @internal A copy of what came in the buffer that a completion names. */

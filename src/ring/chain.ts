@@ -1,6 +1,13 @@
 import { invalidArgument, RiologError } from '../errors.ts'
 import { addon } from '../native.ts'
-import { IORING_OP_TIMEOUT, IOSQE_IO_HARDLINK, IOSQE_IO_LINK } from './abi.ts'
+import {
+  IORING_OP_SEND,
+  IORING_OP_SENDMSG,
+  IORING_OP_TIMEOUT,
+  IOSQE_IO_HARDLINK,
+  IOSQE_IO_LINK,
+  MSG,
+} from './abi.ts'
 import { Completion } from './completion.ts'
 import { Handle } from './handle.ts'
 import type { Operation } from './operation.ts'
@@ -81,8 +88,6 @@ export class Chain<R extends readonly unknown[] = []> extends Operations<R> {
     this.#submitted = true
     const requests = this.#requests
     const { queue } = this.context
-    for (const request of requests.slice(1)) request.deadline?.detach()
-    const operations = this.#link === IOSQE_IO_LINK ? linked(requests) : hardLinked(requests)
     const completion = new Completion<R>(requests)
     const outcome = new ChainOutcome(completion, requests)
     for (let i = 0; i < requests.length; i++) {
@@ -90,14 +95,14 @@ export class Chain<R extends readonly unknown[] = []> extends Operations<R> {
       requests[i].index = i
     }
     try {
-      queue.checkChain(operations.length)
+      queue.checkChain(requests.length + (requests[0].deadline === undefined ? 0 : 1))
       borrowAll(requests)
     } catch (error) {
+      for (const request of requests) request.discard()
       completion.abandon()
       throw error
     }
-    queue.push(operations)
-    for (const request of requests) request.deadline?.start()
+    queue.push(this.#link === IOSQE_IO_LINK ? linked(requests) : hardLinked(requests))
     if (options?.signal !== undefined) completion.follow(options.signal)
     return completion
   }
@@ -111,23 +116,31 @@ export class Chain<R extends readonly unknown[] = []> extends Operations<R> {
       request.discard()
       throw error
     }
+    // A short send is none that the kernel breaks a chain for, unless it was told to send it all.
+    if (request.opcode === IORING_OP_SEND || request.opcode === IORING_OP_SENDMSG) {
+      request.opFlags |= MSG.WAITALL
+    }
     if (request.opcode === IORING_OP_TIMEOUT) request.opFlags |= IORING_TIMEOUT_ETIME_SUCCESS
     this.#requests.push(request)
     return this as unknown as Taken<R, T>
   }
 }
 
+/** Only the first has nobody in front that it waits for. */
+function withDeadlines(requests: readonly Request<unknown>[]): Operation[] {
+  return requests.flatMap((request, i) => withDeadline(request, i === 0 ? requests.length : 0))
+}
+
 function linked(requests: readonly Request<unknown>[]): Operation[] {
-  const operations: Operation[] = requests.flatMap(withDeadline)
+  const operations = withDeadlines(requests)
   for (const operation of operations.slice(0, -1)) operation.sqeFlags |= IOSQE_IO_LINK
   return operations
 }
 
-/** A timer behind an operation is bound to it by an ordinary link, and hard to what comes next. */
 function hardLinked(requests: readonly Request<unknown>[]): Operation[] {
-  const operations: Operation[] = requests.flatMap(withDeadline)
+  const operations = withDeadlines(requests)
   for (const operation of operations.slice(0, -1)) {
-    if ((operation.sqeFlags & IOSQE_IO_LINK) === 0) operation.sqeFlags |= IOSQE_IO_HARDLINK
+    operation.sqeFlags = (operation.sqeFlags & ~IOSQE_IO_LINK) | IOSQE_IO_HARDLINK
   }
   return operations
 }

@@ -1,4 +1,4 @@
-import { RiologError } from '../errors.ts'
+import { invalidArgument, RiologError } from '../errors.ts'
 import { checkMilliseconds, Request } from './request.ts'
 import type { RequestQueue } from './request-queue.ts'
 
@@ -61,6 +61,7 @@ export class Completion<T> extends Promise<T> {
    * @throws what awaiting it would throw; ERR_RIOLOG_TIMEOUT
    */
   waitSync(options: { readonly timeoutMs?: number } = {}): T {
+    if (options === null) throw invalidArgument('options must be an object')
     const { timeoutMs } = options
     if (timeoutMs !== undefined) checkMilliseconds('timeoutMs', timeoutMs)
     if (this.#state === PENDING) {

@@ -145,6 +145,7 @@ export class RegisteredFile {
   readonly alignment: number
   readonly #free: (index: number) => void
   #released = false
+  #users = 0
 
   /** @internal */
   constructor(
@@ -163,11 +164,22 @@ export class RegisteredFile {
     return this.#released
   }
 
-  /** Frees the place. Operations that were asked for before go on. */
+  /** Frees the place, once no operation uses it any more; new operations are refused at once. */
   release(): void {
     if (this.#released) return
     this.#released = true
-    this.#free(this.index)
+    if (this.#users === 0) this.#free(this.index)
+  }
+
+  /** @internal An operation begins to use it. @throws ERR_RIOLOG_INVALID_ARGUMENT */
+  use(): void {
+    if (this.#released) throw invalidArgument('a registered file that was released')
+    this.#users++
+  }
+
+  /** @internal */
+  unuse(): void {
+    if (--this.#users === 0 && this.#released) this.#free(this.index)
   }
 }
 

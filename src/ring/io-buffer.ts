@@ -28,7 +28,9 @@ export class IoBuffer {
    */
   static alloc(length: number): IoBuffer {
     if (!Number.isSafeInteger(length) || length <= 0 || length > MAX_LENGTH) {
-      throw invalidArgument(`length must be an integer from 1 to ${MAX_LENGTH}, got ${length}`)
+      throw invalidArgument(
+        `length must be an integer from 1 to ${MAX_LENGTH}, got ${String(length)}`,
+      )
     }
     return new IoBuffer(allocate(length))
   }

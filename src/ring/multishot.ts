@@ -1,5 +1,6 @@
+import { RiologError } from '../errors.ts'
 import { IORING_CQE_F_MORE } from './abi.ts'
-import { borrowAll, type Request } from './request.ts'
+import { borrowAll, checkSignal, type Request } from './request.ts'
 import type { RequestQueue } from './request-queue.ts'
 
 /** So many results wait for their reader before the kernel is asked to pause. */
@@ -60,8 +61,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
     this.#queue = queue
     this.#kind = kind
     this.#onEnd = onEnd
-    this.#signal = signal
-    if (signal?.aborted === true) throw this.#canceled()
+    this.#signal = signal === undefined ? undefined : checkSignal(signal)
     this.#arm()
     signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
@@ -100,17 +100,15 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
   }
 
   #canceled(): unknown {
-    const request = this.#request ?? this.#kind.make(this.#multishot)
-    request.setCancelCause({ code: 'ERR_RIOLOG_CANCELED', cause: this.#signal?.reason })
-    return request.failure(ECANCELED)
+    return new RiologError('ERR_RIOLOG_CANCELED', 'canceled', { cause: this.#signal?.reason })
   }
 
   #arm(): void {
     const request = this.#kind.make(this.#multishot)
     request.collect = (result, flags) => this.#collect(result, flags)
     request.sink = { settled: (_, result) => this.#settled(request, result) }
-    borrowAll([request])
     try {
+      borrowAll([request])
       this.#queue.push([request])
     } catch (error) {
       request.discard()

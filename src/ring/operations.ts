@@ -13,7 +13,7 @@ import type { Chain } from './chain.ts'
 import type { Completion } from './completion.ts'
 import type { FileLike, RingFile } from './handle.ts'
 import type { IoBuffer } from './io-buffer.ts'
-import type { Bytes } from './prepare/check.ts'
+import { type Bytes, lookUp } from './prepare/check.ts'
 import * as control from './prepare/control.ts'
 import * as net from './prepare/net.ts'
 import * as paths from './prepare/paths.ts'
@@ -199,7 +199,7 @@ export abstract class Operations<K extends Taker> {
     const { queue } = this.context
     const make = (fd: number) =>
       type === 'stream' ? new StreamSocket(queue, fd) : new DatagramSocket(queue, fd)
-    const kinds = { type: net.SOCKET_TYPES[type], make }
+    const kinds = { type: lookUp(net.SOCKET_TYPES, type, 'type'), make }
     return this.take(
       net.socket<StreamSocket | DatagramSocket>(this.context, family, kinds, options),
     )

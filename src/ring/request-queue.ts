@@ -6,6 +6,7 @@ import {
   IORING_CQE_F_BUFFER,
   IORING_CQE_F_MORE,
   IORING_SETUP_IOPOLL,
+  IOSQE_IO_DRAIN,
   MESSAGE_SLOT,
   NO_MEMORY,
   REQUEST_BYTES,
@@ -48,6 +49,8 @@ const DOUBLE = { offset: 2, memoryOffset: 3 }
 
 const RETRY_MS = 1
 const RETRY_CANCEL_MS = 10
+/** `setTimeout` takes what is longer for 1. */
+const MAX_TIMER_MS = 2 ** 31 - 1
 /** By number: EAGAIN has two names. */
 const RETRIED_ERRNOS: readonly number[] = [constants.errno.EAGAIN, constants.errno.EBUSY]
 const ECANCELED = -constants.errno.ECANCELED
@@ -87,6 +90,9 @@ export class RequestQueue {
   #submitScheduled = false
   #pollScheduled = false
   #retryTimer: NodeJS.Timeout | undefined
+  /** Operations that the kernel has and that others must not overtake. */
+  #drains = 0
+  readonly #alarms = new Set<Alarm>()
   readonly #cancelWanted = new Set<Operation>()
   #cancelTimer: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
@@ -205,6 +211,18 @@ export class RequestQueue {
     }
   }
 
+  /** True when a chain that is pushed now does not wait: neither for places, nor for a drain. */
+  startsAtOnce(length: number): boolean {
+    return this.#waitingOperations === 0 && this.#drains === 0 && this.#hasRoom(length)
+  }
+
+  /** A timer of the event loop that goes off also while somebody blocks the thread in a wait. */
+  alarm(milliseconds: number, run: () => void): Alarm {
+    const alarm = new Alarm(milliseconds, run, this.#alarms)
+    this.#alarms.add(alarm)
+    return alarm
+  }
+
   /** Hands everything pushed to the kernel, as far as there is room. */
   submit(): void {
     if (!this.#closed) this.#submit(false)
@@ -235,7 +253,8 @@ export class RequestQueue {
     if (operation.slot >= 0) {
       this.#cancelWanted.add(operation)
       this.#submitStaged(false)
-      this.#cancelAgain()
+      if (operation.slot >= 0) this.binding.cancel(operation.slot)
+      this.#cancelTimer ??= setTimeout(() => this.#cancelAgain(), RETRY_CANCEL_MS)
       return
     }
     for (let i = this.#waitingFrom; i < this.#waiting.length; i++) {
@@ -255,18 +274,22 @@ export class RequestQueue {
    */
   #cancelAgain(): void {
     clearTimeout(this.#cancelTimer)
-    for (const operation of this.#cancelWanted) {
-      if (operation.slot >= 0) this.binding.cancel(operation.slot)
-      else this.#cancelWanted.delete(operation)
-    }
+    this.#cancelTimer = undefined
+    for (const operation of this.#cancelWanted) this.binding.cancel(operation.slot)
     if (this.#cancelWanted.size === 0) return
     this.#cancelTimer = setTimeout(() => this.#cancelAgain(), RETRY_CANCEL_MS)
   }
 
   /** Everything that the kernel has or that waits for it. */
   cancelAll(): void {
-    const all = [...this.#waiting.slice(this.#waitingFrom).flat(), ...this.#operations]
-    for (const operation of all) if (operation !== undefined) this.cancel(operation)
+    const waiting = this.#waiting.slice(this.#waitingFrom).flat()
+    this.#waiting = []
+    this.#waitingFrom = 0
+    this.#waitingOperations = 0
+    for (const operation of waiting) settleOne(operation, ECANCELED, 0)
+    this.#submitStaged(false)
+    for (const operation of this.#operations) if (operation !== undefined) this.cancel(operation)
+    this.#checkIdle()
   }
 
   /** Settles what has completed, without waiting for the event loop to notice. */
@@ -285,19 +308,25 @@ export class RequestQueue {
     while (!isDone()) {
       this.submit()
       if (this.#retryTimer !== undefined) this.#retry()
+      for (const alarm of this.#alarms) alarm.ringIfDue()
       const left = deadline === undefined ? -1 : Math.ceil(deadline - performance.now())
       if (deadline !== undefined && left <= 0) return false
       // While the kernel refuses there may be nothing to wait for.
-      const soon = this.#retryTimer !== undefined ? RETRY_MS : this.#cancelWait()
-      this.#takeUntold(this.binding.wait(left < 0 ? soon : Math.min(left, soon < 0 ? left : soon)))
+      const soon = Math.min(
+        left < 0 ? Infinity : left,
+        this.#retryTimer === undefined ? Infinity : RETRY_MS,
+        this.#cancelWait(),
+        ...[...this.#alarms].map(alarm => alarm.left),
+      )
+      this.#takeUntold(this.binding.wait(soon === Infinity ? -1 : soon))
     }
     return true
   }
 
-  /** Timers do not run while the thread is held up. Milliseconds, < 0 where nothing is cancelled. */
+  /** Timers do not run while the thread is held up. Milliseconds, infinite where nothing is cancelled. */
   #cancelWait(): number {
     if (this.#cancelWanted.size > 0) this.#cancelAgain()
-    return this.#cancelWanted.size > 0 ? RETRY_CANCEL_MS : -1
+    return this.#cancelWanted.size > 0 ? RETRY_CANCEL_MS : Infinity
   }
 
   /** Waits until every operation has completed, then frees the ring. New operations are refused. */
@@ -339,6 +368,7 @@ export class RequestQueue {
     const slot = this.#freeSlots[--this.#freeCount]
     this.#operations[slot] = operation
     operation.slot = slot
+    if ((operation.sqeFlags & IOSQE_IO_DRAIN) !== 0) this.#drains++
     const words = this.#requestWords
     const doubles = this.#requestDoubles
     const word = this.#stagedCount * REQUEST_WORDS
@@ -430,7 +460,8 @@ export class RequestQueue {
     if (RETRIED_ERRNOS.includes(-errno)) {
       this.#retryTimer = setTimeout(() => this.#retry(), RETRY_MS)
     } else {
-      this.reap()
+      // Not now: whoever reads completions out may have asked for what was refused.
+      process.nextTick(() => this.reap())
     }
   }
 
@@ -455,6 +486,8 @@ export class RequestQueue {
   #freeSlot(slot: number): void {
     const operation = this.#operations[slot]!
     operation.slot = -1
+    if ((operation.sqeFlags & IOSQE_IO_DRAIN) !== 0) this.#drains--
+    if (this.#cancelWanted.size > 0) this.#cancelWanted.delete(operation)
     this.#operations[slot] = undefined
     this.#freeSlots[this.#freeCount++] = slot
   }
@@ -505,6 +538,7 @@ export class RequestQueue {
     this.#readOut(count, this.#untold)
     this.#untold.tellUrgent()
     if (this.#untold.length > 0) process.nextTick(() => this.#onCompletions(0))
+    else this.#checkIdle()
   }
 
   #tellMessage(value: number, data: number): void {
@@ -513,6 +547,40 @@ export class RequestQueue {
 
   #checkIdle(): void {
     if (this.inFlight === 0 && this.#untold.length === 0) this.#onIdle?.()
+  }
+}
+
+/** Runs once, unless it is cleared before. */
+export class Alarm {
+  readonly #at: number
+  readonly #run: () => void
+  readonly #all: Set<Alarm>
+  readonly #timer: NodeJS.Timeout
+
+  constructor(milliseconds: number, run: () => void, all: Set<Alarm>) {
+    this.#at = performance.now() + milliseconds
+    this.#run = run
+    this.#all = all
+    this.#timer = setTimeout(() => this.#ring(), Math.min(Math.ceil(milliseconds), MAX_TIMER_MS))
+  }
+
+  /** Milliseconds, rounded up. */
+  get left(): number {
+    return Math.max(0, Math.ceil(this.#at - performance.now()))
+  }
+
+  ringIfDue(): void {
+    if (this.left === 0) this.#ring()
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer)
+    this.#all.delete(this)
+  }
+
+  #ring(): void {
+    this.clear()
+    this.#run()
   }
 }
 

@@ -1,7 +1,18 @@
 import { invalidArgument, RiologError, SystemError } from '../errors.ts'
 import {
+  IORING_OP_ACCEPT,
+  IORING_OP_CONNECT,
   IORING_OP_LINK_TIMEOUT,
+  IORING_OP_POLL_ADD,
+  IORING_OP_READ,
+  IORING_OP_READV,
+  IORING_OP_RECV,
+  IORING_OP_RECVMSG,
+  IORING_OP_SEND,
+  IORING_OP_SENDMSG,
   IORING_OP_TIMEOUT,
+  IORING_OP_WRITE,
+  IORING_OP_WRITEV,
   IOSQE_ASYNC,
   IOSQE_FIXED_FILE,
   IOSQE_IO_DRAIN,
@@ -21,7 +32,7 @@ import {
   PlainOperation,
   type Stamps,
 } from './operation.ts'
-import type { RequestQueue } from './request-queue.ts'
+import type { Alarm, RequestQueue } from './request-queue.ts'
 
 /** Options that every operation has. */
 export interface OperationOptions {
@@ -59,9 +70,10 @@ export interface Sink {
 const ECANCELED = -125
 const BORROWED_HANDLE = 1
 const BORROWED_BUFFER = 2
-const BORROWED_OTHER_HANDLE = 4
 const ETIME = -62
 const EINTR = -4
+/** Of the kernel's own, for its signal handling; a splice that is cancelled shows it. */
+const ERESTARTSYS = -512
 
 /** What few requests have, so that the many are small: each field is made, scanned and collected. */
 interface Rare {
@@ -72,7 +84,16 @@ interface Rare {
   signal: AbortSignal | undefined
   cancelCause: CancelCause | undefined
   parts: VectorPart[] | undefined
-  otherHandle: Handle | undefined
+  /** The other things that it uses, and how many of them it has borrowed. */
+  readonly usables: Usable[]
+  borrowedUsables: number
+}
+
+/** What must not be given up while an operation uses it. */
+export interface Usable {
+  /** @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_INVALID_ARGUMENT when it has been given up */
+  use(): void
+  unuse(): void
 }
 
 /** Why an operation was cancelled: becomes the error's code and cause. */
@@ -80,6 +101,8 @@ interface CancelCause {
   readonly code: RiologError['code']
   readonly cause: unknown
 }
+
+const CANCELED: CancelCause = { code: 'ERR_RIOLOG_CANCELED', cause: undefined }
 
 /** One operation as a caller asked for it, with the memory that it has borrowed meanwhile. */
 export class Request<T = unknown> implements Operation {
@@ -134,7 +157,8 @@ export class Request<T = unknown> implements Operation {
       signal: undefined,
       cancelCause: undefined,
       parts: undefined,
-      otherHandle: undefined,
+      usables: [],
+      borrowedUsables: 0,
     }
     return this.#rare
   }
@@ -195,6 +219,7 @@ export class Request<T = unknown> implements Operation {
     if (file instanceof RegisteredFile) {
       if (file.queue !== context.queue) throw invalidArgument('a file registered with another ring')
       if (file.released) throw invalidArgument('a registered file that was released')
+      this.alsoUse(file)
       this.fd = file.index
       this.sqeFlags |= IOSQE_FIXED_FILE
       return
@@ -206,8 +231,13 @@ export class Request<T = unknown> implements Operation {
   /** A second file, which the operation names in a place of its own. Returns its descriptor. */
   useOtherFile(file: unknown): number {
     if (file instanceof RegisteredFile) throw invalidArgument('must not be a registered file')
-    if (file instanceof Handle) this.#makeRare().otherHandle = file
+    if (file instanceof Handle) this.alsoUse(file)
     return fdOf(file)
+  }
+
+  /** Something that lasts for as long as this operation. */
+  alsoUse(usable: Usable): void {
+    this.#makeRare().usables.push(usable)
   }
 
   /** Lends `length` bytes of an IoBuffer from `from` on. */
@@ -219,9 +249,10 @@ export class Request<T = unknown> implements Operation {
 
   /** Puts a bounce buffer in front of an array: `write` copies it now, else it is filled later. */
   useArray(array: Uint8Array, write: boolean): void {
-    const block = this.pool.take(Math.max(array.length, 1))
+    const { length } = array // read once: a class of the caller's may say something else each time
+    const block = this.pool.take(Math.max(length, 1))
     this.useBlock(block)
-    this.length = array.length
+    this.length = length
     if (write) block.bytes.set(array)
     else this.copyTo = array
   }
@@ -245,6 +276,9 @@ export class Request<T = unknown> implements Operation {
     if (options.signal !== undefined) this.#makeRare().signal = checkSignal(options.signal)
     if (options.async === true) this.sqeFlags |= IOSQE_ASYNC
     if (options.deadlineMs !== undefined) {
+      if (this.context.queue.isPolled) {
+        throw new RiologError('ERR_RIOLOG_UNSUPPORTED', 'a ring with ioPoll has no timers')
+      }
       this.#makeRare().deadline = new Deadline(this, options.deadlineMs)
     }
   }
@@ -270,24 +304,26 @@ export class Request<T = unknown> implements Operation {
       this.#borrowed |= BORROWED_BUFFER
     }
     if (this.#rare === undefined) return
-    const { otherHandle, parts } = this.#rare
-    if (otherHandle !== undefined) {
-      otherHandle.use()
-      this.#borrowed |= BORROWED_OTHER_HANDLE
+    const { parts, usables } = this.#rare
+    for (const usable of usables) {
+      usable.use()
+      this.#rare.borrowedUsables++
     }
     if (parts !== undefined) lendParts(parts, this.block!)
   }
 
   /** Gives back what it has borrowed; once. */
   giveBack(): void {
-    const parts = this.#rare?.parts
-    if (parts !== undefined) for (const part of parts) part.giveBack()
+    const rare = this.#rare
+    if (rare !== undefined) {
+      if (rare.parts !== undefined) for (const part of rare.parts) part.giveBack()
+      while (rare.borrowedUsables > 0) rare.usables[--rare.borrowedUsables].unuse()
+    }
     const borrowed = this.#borrowed
     if (borrowed === 0) return
     this.#borrowed = 0
     if ((borrowed & BORROWED_BUFFER) !== 0) this.#buffer!.giveBack()
     if ((borrowed & BORROWED_HANDLE) !== 0) this.#handle!.unuse()
-    if ((borrowed & BORROWED_OTHER_HANDLE) !== 0) this.#rare!.otherHandle!.unuse()
   }
 
   /** For an operation that never started. */
@@ -329,6 +365,16 @@ export class Request<T = unknown> implements Operation {
   take(result: number, flags: number): T {
     try {
       this.takeBytes(result)
+    } catch (error) {
+      this.freeBlocks()
+      throw error
+    }
+    return this.valueFor(result, flags)
+  }
+
+  /** The same when the bytes have been taken. */
+  valueFor(result: number, flags: number): T {
+    try {
       return this.convert === undefined ? (result as T) : this.convert(this, result, flags)
     } finally {
       this.freeBlocks()
@@ -338,21 +384,19 @@ export class Request<T = unknown> implements Operation {
   failure(result: number): SystemError {
     const name = OPERATION_NAMES[this.opcode]
     // A worker of the kernel that is cancelled while it waits gives EINTR.
-    const canceled = result === ECANCELED || result === EINTR
+    const canceled = result === ECANCELED || result === EINTR || result === ERESTARTSYS
+    const told = result === ERESTARTSYS ? ECANCELED : result
     if (canceled && this.deadline?.expired === true) {
       const message = `${name} was not done within ${this.deadline.milliseconds} ms`
-      return new SystemError(result, name, undefined, { code: 'ERR_RIOLOG_TIMEOUT', message })
+      return new SystemError(told, name, undefined, { code: 'ERR_RIOLOG_TIMEOUT', message })
     }
-    const cancelCause = this.#rare?.cancelCause
+    // Without a cause of its own it was one of those that `cancelMatching` or `close` ended.
+    const cancelCause = this.#rare?.cancelCause ?? (told === ECANCELED ? CANCELED : undefined)
     if (canceled && cancelCause !== undefined) {
-      const { code, cause } = cancelCause
-      return new SystemError(result, name, undefined, {
-        code,
-        cause,
-        message: `${name} was canceled`,
-      })
+      const message = `${name} was canceled`
+      return new SystemError(told, name, undefined, { ...cancelCause, message })
     }
-    return new SystemError(result, name)
+    return new SystemError(told, name)
   }
 }
 
@@ -383,12 +427,13 @@ export class VectorPart {
   #lent = false
 
   constructor(pool: MemoryPool, bytes: IoBuffer | Uint8Array, write: boolean) {
-    this.length = bytes.length
+    const { length } = bytes
+    this.length = length
     if (bytes instanceof IoBuffer) {
       this.#buffer = bytes
       return
     }
-    this.#block = pool.take(Math.max(bytes.length, 1))
+    this.#block = pool.take(Math.max(length, 1))
     if (write) this.#block.bytes.set(bytes)
     else this.#copyTo = bytes
   }
@@ -432,7 +477,7 @@ function copyOut(from: Uint8Array, bytes: number, to: Uint8Array): void {
   if (to.length < bytes) {
     throw invalidArgument('the array was transferred or shrunk while being read into')
   }
-  to.set(bytes === from.length ? from : from.subarray(0, bytes))
+  if (bytes > 0) to.set(bytes === from.length ? from : from.subarray(0, bytes))
 }
 
 function scatter(parts: readonly VectorPart[], bytes: number): void {
@@ -444,7 +489,32 @@ function scatter(parts: readonly VectorPart[], bytes: number): void {
   }
 }
 
-/** A timer behind an operation (IORING_OP_LINK_TIMEOUT): it cancels the operation when it expires. */
+/**
+ * What the kernel tries without waiting, and then waits for: for these a linked timer is armed as soon
+ * as they begin. All else runs on a worker of the kernel, where the timer's cancel comes late or never
+ * (Linux 6.18).
+ */
+const LINKED_DEADLINES: ReadonlySet<number> = new Set([
+  IORING_OP_ACCEPT,
+  IORING_OP_CONNECT,
+  IORING_OP_POLL_ADD,
+  IORING_OP_READ,
+  IORING_OP_READV,
+  IORING_OP_RECV,
+  IORING_OP_RECVMSG,
+  IORING_OP_SEND,
+  IORING_OP_SENDMSG,
+  IORING_OP_TIMEOUT,
+  IORING_OP_WRITE,
+  IORING_OP_WRITEV,
+])
+
+/**
+ * Cancels an operation when its time is over. Where the kernel begins with the operation at once, by a
+ * timer linked behind it (IORING_OP_LINK_TIMEOUT): no system call, and it fires while JavaScript is
+ * busy. Such a timer does not start before its operation does, so one that has to wait first (for a
+ * place in the ring, for a drain, for the chain in front of it) gets a timer of the event loop.
+ */
 export class Deadline {
   readonly milliseconds: number
   /** Goes to the kernel right behind the operation, linked to it. */
@@ -453,8 +523,8 @@ export class Deadline {
   expired = false
   readonly #request: Request<unknown>
   #block: Block | undefined
-  #detached: PlainOperation | undefined
-  #requestSettled = false
+  /** For a timer of the event loop. */
+  #detached: Alarm | undefined
   #timerSettled = false
   #heldBack: { readonly result: number; readonly flags: number } | undefined
 
@@ -467,62 +537,38 @@ export class Deadline {
     writeTimespec(this.#block, milliseconds)
     this.operation.memory = this.#block.memory
     this.operation.memoryOffset = this.#block.memoryOffset
-    this.operation.quietResult = ECANCELED
+    // Never quiet: an operation that is held back waits for it, and nothing else may wake us.
     this.operation.settle = result => this.#onTimer(result)
   }
 
   /**
-   * For an operation that stands behind another: a timer that is not linked to it, and cancels it.
-   * Behind an operation that ran on a worker of the kernel (an fsync, a buffered write) a linked timer
-   * never fires, seen on Linux 6.18. It counts from the submission of the chain.
+   * Decides which timer it is, when the operation is about to be pushed. True: the linked one.
+   * @param chainLength operations that go together, this the first of them; 0 for any but the first
    */
-  detach(): void {
-    this.#detached = new PlainOperation(IORING_OP_TIMEOUT)
-  }
-
-  get isDetached(): boolean {
-    return this.#detached !== undefined
-  }
-
-  /** The chain has been submitted. */
-  start(): void {
-    if (this.#detached === undefined || this.#requestSettled) return
-    const timer = this.#detached
-    timer.urgent = this.#request.urgent
-    timer.length = 1
-    timer.memory = this.#block!.memory
-    timer.memoryOffset = this.#block!.memoryOffset
-    timer.settle = () => this.#onDetachedTimer()
-    this.#request.context.queue.push([timer])
-  }
-
-  #onDetachedTimer(): void {
+  choose(chainLength: number): boolean {
+    const { opcode, sqeFlags, context } = this.#request
+    const begins = (sqeFlags & (IOSQE_ASYNC | IOSQE_IO_DRAIN)) === 0 && LINKED_DEADLINES.has(opcode)
+    if (chainLength > 0 && begins && context.queue.startsAtOnce(chainLength + 1)) return true
     this.#timerSettled = true
-    if (this.#requestSettled) {
-      this.freeBlock()
-      return
-    }
-    this.expired = true
-    this.#request.context.queue.cancel(this.#request)
+    this.#detached = context.queue.alarm(this.milliseconds, () => {
+      this.expired = true
+      context.queue.cancel(this.#request)
+    })
+    return false
   }
 
   /** The operation is done. */
   stop(): void {
-    this.#requestSettled = true
-    if (this.#detached !== undefined && !this.#timerSettled) {
-      this.#request.context.queue.cancel(this.#detached)
-    }
+    this.#detached?.clear()
   }
 
   /** For a timer that somebody blocks the thread for. */
   setUrgent(urgent: boolean): void {
     this.operation.urgent = urgent
-    if (this.#detached !== undefined) this.#detached.urgent = urgent
   }
 
   /** True when the operation was cancelled and only the timer's completion will tell by whom. */
   holdsBack(result: number, flags: number): boolean {
-    if (this.#detached !== undefined) return false
     if (result !== ECANCELED || this.#timerSettled) return false
     this.#heldBack = { result, flags }
     return true
@@ -536,6 +582,7 @@ export class Deadline {
 
   /** Neither the operation nor the timer was started. */
   discard(): void {
+    this.#detached?.clear()
     this.#timerSettled = true
     this.freeBlock()
   }
@@ -555,7 +602,7 @@ export const TIMESPEC_BYTES = 16
 /** @throws ERR_RIOLOG_INVALID_ARGUMENT */
 export function checkMilliseconds(name: string, value: number): void {
   if (!(typeof value === 'number' && value > 0 && value <= 2 ** 31)) {
-    throw invalidArgument(`${name} must be more than 0 and at most 2^31, got ${value}`)
+    throw invalidArgument(`${name} must be more than 0 and at most 2^31, got ${String(value)}`)
   }
 }
 
@@ -567,19 +614,19 @@ export function writeTimespec(block: Block, milliseconds: number): void {
   view.setBigInt64(8, BigInt(Math.min(nanoseconds, 999_999_999)), true)
 }
 
-/** A request and, if it has a deadline, its timer linked behind it. */
-export function withDeadline(request: Request<unknown>): Operation[] {
-  if (request.deadline === undefined || request.deadline.isDetached) return [request]
+/** A request and, if it has one, the timer that is linked behind it. Called when it is to be pushed. */
+export function withDeadline(request: Request<unknown>, chainLength = 1): Operation[] {
+  if (request.deadline === undefined || !request.deadline.choose(chainLength)) return [request]
   request.sqeFlags |= IOSQE_IO_LINK
   return [request, request.deadline.operation]
 }
 
-/** Borrows for all of the requests, or for none. */
+/** Borrows for all of the requests, or for none; they can be tried again, or discarded. */
 export function borrowAll(requests: readonly Request<unknown>[]): void {
   try {
     for (const request of requests) request.borrow()
   } catch (error) {
-    for (const request of requests) request.discard()
+    for (const request of requests) request.giveBack()
     throw error
   }
 }

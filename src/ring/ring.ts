@@ -24,10 +24,12 @@ import { MemoryPool } from './memory-pool.ts'
 import { MessageInbox, type RingMessage } from './messages.ts'
 import { Multishot } from './multishot.ts'
 import { Operations, type Taken } from './operations.ts'
+import { checkOptions } from './prepare/check.ts'
 import { type AnyFile, poll } from './prepare/control.ts'
 import { accept, type ListeningLike, recv, type StreamLike } from './prepare/net.ts'
 import { Profiler, type RingProfile } from './profile.ts'
 import {
+  checkSignal,
   type OperationOptions,
   type Request,
   type RequestContext,
@@ -101,7 +103,9 @@ const MAX_CQ_ENTRIES = 2 * MAX_ENTRIES // IORING_MAX_CQ_ENTRIES
 
 function checkCount(name: string, value: number, least: number, most: number): number {
   if (!Number.isInteger(value) || value < least || value > most) {
-    throw invalidArgument(`${name} must be an integer from ${least} to ${most}, got ${value}`)
+    throw invalidArgument(
+      `${name} must be an integer from ${least} to ${most}, got ${String(value)}`,
+    )
   }
   return value
 }
@@ -145,6 +149,7 @@ export class Ring extends Operations<'ring'> {
    * @throws ERR_RIOLOG_INVALID_ARGUMENT
    */
   static open(options: RingOptions = {}): Ring {
+    checkOptions(options)
     const depth = checkCount('depth', options.depth ?? 256, 1, MAX_ENTRIES)
     const cqDepth = checkCount('cqDepth', options.cqDepth ?? depth * 2, 1, MAX_CQ_ENTRIES)
     if (cqDepth < depth) throw invalidArgument('cqDepth must not be below depth')
@@ -219,12 +224,14 @@ export class Ring extends Operations<'ring'> {
 
   /** A socket that listens: made, bound and ready, without waiting. @throws SystemError EADDRINUSE, … */
   listen(options: ListenOptions): ListeningSocket {
+    checkOptions(options)
     this.#queue.checkChain(1)
     return listen(this.#queue, options)
   }
 
   /** A bound datagram socket. @throws SystemError */
   datagram(options: DatagramOptions): DatagramSocket {
+    checkOptions(options)
     this.#queue.checkChain(1)
     return bindDatagram(this.#queue, options)
   }
@@ -261,7 +268,7 @@ export class Ring extends Operations<'ring'> {
     buffers: BufferGroup,
     options?: SignalOptions,
   ): Multishot<Uint8Array> {
-    if (buffers.queue !== this.#queue || buffers.released) {
+    if (!(buffers instanceof BufferGroup) || buffers.queue !== this.#queue || buffers.released) {
       throw invalidArgument('buffers must be a group of this ring that is not released')
     }
     return this.#multishot<Uint8Array>(options?.signal, {
@@ -269,6 +276,7 @@ export class Ring extends Operations<'ring'> {
         const request = recv(this.context, socket, NO_BYTES, undefined)
         request.freeBlocks()
         request.copyTo = undefined
+        request.alsoUse(buffers)
         request.sqeFlags |= IOSQE_BUFFER_SELECT
         request.makeMore().bufferGroup = buffers.group
         request.length = multishot ? 0 : buffers.size
@@ -305,7 +313,7 @@ export class Ring extends Operations<'ring'> {
    */
   registerFile(file: FileLike | Handle): RegisteredFile {
     this.#queue.checkChain(1)
-    const fd = checkFd(typeof file === 'number' ? file : (file as { fd: number }).fd)
+    const fd = checkFd(typeof file === 'number' ? file : (file as { fd?: number } | null)?.fd)
     const { binding } = this.#queue
     if (this.#freeFiles === undefined) {
       const made = binding.makeFileTable(this.#fileCount)
@@ -346,12 +354,15 @@ export class Ring extends Operations<'ring'> {
 
   /** Undoes {@link registerBuffer}. */
   unregisterBuffer(buffer: IoBuffer): void {
+    if (!(buffer instanceof IoBuffer)) throw invalidArgument('only an IoBuffer can be registered')
+    buffer.checkNotLent() // a read that has not begun would not find its pages
     const index = buffer.takeRegistered(this.#queue)
     if (index !== undefined && !this.#queue.isClosing) this.#queue.binding.unregisterBuffer(index)
   }
 
   /** `count` buffers of `length` bytes, registered if that is possible. */
   buffers(count: number, length: number): IoBuffer[] {
+    checkCount('count', count, 0, 16384)
     const made = Array.from({ length: count }, () => IoBuffer.alloc(length))
     for (const buffer of made) this.registerBuffer(buffer)
     return made
@@ -362,6 +373,7 @@ export class Ring extends Operations<'ring'> {
   /** What other rings of this process send here (`message`). Waiting for it keeps the thread alive. */
   messages(options?: SignalOptions): AsyncIterableIterator<RingMessage> {
     this.#queue.checkChain(1)
+    if (options?.signal !== undefined) checkSignal(options.signal)
     return this.#inbox.read(options?.signal)
   }
 
@@ -377,6 +389,7 @@ export class Ring extends Operations<'ring'> {
    * and polling without end (`acceptAll`, …) are cancelled, other operations only with `cancel`.
    */
   async close(options: { readonly cancel?: boolean } = {}): Promise<void> {
+    checkOptions(options)
     this.#inbox.end()
     const ended = [...this.#multishots].map(multishot => multishot.return())
     const closed = this.#queue.close()

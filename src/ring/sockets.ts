@@ -29,6 +29,9 @@ export abstract class Socket extends Handle {
 
   /** @param value a number, or true and false @throws SystemError */
   setOption(option: SocketOption, value: number | boolean): void {
+    if (typeof value !== 'boolean' && !Number.isInteger(value)) {
+      throw invalidArgument(`value must be an integer, true or false; got ${String(value)}`)
+    }
     check(setOption(this.fd, option, value), OPTION_SYSCALL.set)
   }
 
@@ -88,7 +91,7 @@ export interface DatagramOptions {
 export function listen(queue: RequestQueue, options: ListenOptions): ListeningSocket {
   const backlog = options.backlog ?? 511
   if (!Number.isInteger(backlog) || backlog < 0 || backlog > 0x7fffffff) {
-    throw invalidArgument(`backlog must be an integer of 0 or more, got ${backlog}`)
+    throw invalidArgument(`backlog must be an integer of 0 or more, got ${String(backlog)}`)
   }
   const fd = boundSocket(SOCK_STREAM, options)
   return orClose(fd, () => {
@@ -140,9 +143,10 @@ function orClose<T>(fd: number, run: () => T): T {
 }
 
 function numberOf(option: SocketOption): number {
-  const number = SOCKET_OPTION[option]
-  if (number === undefined) throw invalidArgument(`no such socket option: ${String(option)}`)
-  return number
+  if (typeof option !== 'string' || !Object.hasOwn(SOCKET_OPTION, option)) {
+    throw invalidArgument(`no such socket option: ${String(option)}`)
+  }
+  return SOCKET_OPTION[option]
 }
 
 function setOption(fd: number, option: SocketOption, value: number | boolean): number {

@@ -24,16 +24,32 @@ export function checkBytes(bytes: unknown): asserts bytes is Bytes {
   if (bytes.length > MAX_BYTES) throw invalidArgument(`at most ${MAX_BYTES} bytes at once`)
 }
 
+/** Options that are not the ones of an operation. @throws ERR_RIOLOG_INVALID_ARGUMENT */
+export function checkOptions(options: unknown): void {
+  if (typeof options !== 'object' || options === null) {
+    throw invalidArgument('options must be an object')
+  }
+}
+
+/** A value by its name. @throws ERR_RIOLOG_INVALID_ARGUMENT for any other, also one that objects have */
+export function lookUp<T>(table: Readonly<Record<string, T>>, name: unknown, what: string): T {
+  if (typeof name !== 'string' || !Object.hasOwn(table, name)) {
+    const names = Object.keys(table).join(', ')
+    throw invalidArgument(`${what} must be one of ${names}; got ${String(name)}`)
+  }
+  return table[name]
+}
+
 export function checkOffset(offset: number, name = 'offset'): number {
   if (!Number.isSafeInteger(offset) || offset < 0) {
-    throw invalidArgument(`${name} must be a safe integer of 0 or more, got ${offset}`)
+    throw invalidArgument(`${name} must be a safe integer of 0 or more, got ${String(offset)}`)
   }
   return offset
 }
 
 export function checkUint32(value: number, name: string): number {
   if (!Number.isInteger(value) || value < 0 || value > UINT32_MAX) {
-    throw invalidArgument(`${name} must be an integer from 0 to 2^32-1, got ${value}`)
+    throw invalidArgument(`${name} must be an integer from 0 to 2^32-1, got ${String(value)}`)
   }
   return value
 }

@@ -26,7 +26,7 @@ import {
   TIMESPEC_BYTES,
   writeTimespec,
 } from '../request.ts'
-import { checkBytes, checkOffset, checkUint32, newRequest } from './check.ts'
+import { checkBytes, checkOffset, checkOptions, checkUint32, lookUp, newRequest } from './check.ts'
 import type { SocketLike } from './net.ts'
 import { nothing } from './transfer.ts'
 
@@ -77,9 +77,11 @@ export interface CancelSelection {
 
 export function cancel(
   context: RequestContext,
-  { file }: CancelSelection,
+  selection: CancelSelection,
   options: OperationOptions | undefined,
 ): Request<number> {
+  checkOptions(selection)
+  const { file } = selection
   const request = newRequest<number>(context, IORING_OP_ASYNC_CANCEL)
   request.opFlags = IORING_ASYNC_CANCEL_ALL
   if (file === undefined) {
@@ -144,6 +146,7 @@ function useBothEnds(
   request.useFile(context, to)
   request.makeMore().otherFd = request.useOtherFile(from)
   request.length = checkUint32(length, 'length')
+  request.expected = length
   request.opFlags = checkUint32(options?.flags ?? 0, 'flags')
   request.useOptions(options)
 }
@@ -160,10 +163,8 @@ export const ADVICE = {
 export type Advice = keyof typeof ADVICE
 
 function checkAdvice(advice: Advice, most: number): number {
-  const number = ADVICE[advice]
-  if (number === undefined || number > most) {
-    throw invalidArgument(`no such advice here: ${String(advice)}`)
-  }
+  const number = lookUp(ADVICE, advice, 'advice')
+  if (number > most) throw invalidArgument(`no such advice here: ${advice}`)
   return number
 }
 
@@ -195,6 +196,10 @@ export function madvise(
   checkBytes(buffer)
   if (buffer instanceof Uint8Array) throw invalidArgument('madvise is for an IoBuffer')
   request.opFlags = checkAdvice(advice, ADVICE.dontNeed)
+  if (advice === 'dontNeed' && buffer.registered) {
+    // The kernel would go on with the pages that it has at hand, and JavaScript would see others.
+    throw invalidArgument("'dontNeed' is not for a registered buffer")
+  }
   request.convert = nothing
   request.useOptions(options)
   request.useBuffer(buffer, 0, buffer.length)
@@ -211,7 +216,7 @@ export function message(
   const request = newRequest<void>(context, IORING_OP_MSG_RING)
   request.useFile(context, ringFd)
   if (!Number.isInteger(value) || value < 0 || value > 0x7fffffff) {
-    throw invalidArgument(`value must be an integer from 0 to 2^31-1, got ${value}`)
+    throw invalidArgument(`value must be an integer from 0 to 2^31-1, got ${String(value)}`)
   }
   request.length = value
   request.offset = checkUint32(data, 'data')

@@ -1,5 +1,4 @@
 /** Connections and datagrams. */
-import { invalidArgument } from '../../errors.ts'
 import {
   ADDRESS_BYTES,
   IORING_OP_ACCEPT,
@@ -26,7 +25,7 @@ import {
   SOCK_STREAM,
   StreamSocket,
 } from '../sockets.ts'
-import { type Bytes, checkBytes, checkUint32, newRequest } from './check.ts'
+import { type Bytes, checkBytes, checkUint32, lookUp, newRequest } from './check.ts'
 import { checkVector, nothing, useBytes, useVector } from './transfer.ts'
 
 /** A connected stream: one of ours, or a raw descriptor. */
@@ -162,10 +161,7 @@ export function socket<T>(
   options: OperationOptions | undefined,
 ): Request<T> {
   const request = newRequest<T>(context, IORING_OP_SOCKET)
-  if (FAMILIES[family] === undefined) {
-    throw invalidArgument(`family must be one of ${Object.keys(FAMILIES).join(', ')}`)
-  }
-  request.fd = FAMILIES[family] // domain, type and protocol stand in fd, off and len
+  request.fd = lookUp(FAMILIES, family, 'family') // domain, type and protocol stand in fd, off and len
   request.offset = type | SOCK_CLOEXEC
   request.setYieldsFd()
   request.convert = (_, fd) => make(fd)
@@ -186,10 +182,7 @@ export function shutdown(
 ): Request<void> {
   const request = newRequest<void>(context, IORING_OP_SHUTDOWN)
   request.useFile(context, socket)
-  if (HOW[how] === undefined) {
-    throw invalidArgument(`how must be 'read', 'write' or 'both', got ${String(how)}`)
-  }
-  request.length = HOW[how]
+  request.length = lookUp(HOW, how, 'how')
   request.convert = nothing
   request.useOptions(options)
   return request

@@ -1,6 +1,6 @@
 /** Memory that is shared, grown, shrunk, moved or dropped while an operation uses it. */
 import { spawn } from 'node:child_process'
-import { constants, writeSync } from 'node:fs'
+import { constants, existsSync, readFileSync, writeSync } from 'node:fs'
 import t from 'tap'
 import { IoBuffer, type Ring } from '../../../src/ring/index.ts'
 import { Fifo, openRing, temporaryFile, withRing } from '../support.ts'
@@ -212,4 +212,24 @@ withRing(t, 'buffers dropped in mid-flight: none is freed early, all are freed l
   const { code, stdout, stderr } = await runChild('dropped-buffers.ts')
   t.equal(code, 0, stderr)
   t.same(JSON.parse(stdout || '{}'), { keptInFlight: 32, damaged: 0, leftAtEnd: 0 })
+})
+
+/** KiB of this process's mappings that a fork leaves out ("dc" in VmFlags, proc(5)). */
+function notForkedKib(): number {
+  let kib = 0
+  for (const mapping of readFileSync('/proc/self/smaps', 'latin1').split(/\n(?=[0-9a-f]+-)/)) {
+    const flags = /^VmFlags:(.*)$/m.exec(mapping)?.[1] ?? ''
+    if (flags.split(' ').includes('dc')) kib += Number(/^Size:\s*(\d+) kB$/m.exec(mapping)?.[1])
+  }
+  return kib
+}
+
+// Old kernels copy the page that a direct read writes to when the process forks, and not every test
+// machine is old: so the mapping itself is looked at.
+t.test('memory for the kernel is copied to no child', async t => {
+  if (!existsSync('/proc/self/smaps')) return void t.pass('smaps', { skip: 'not on Linux' })
+  const before = notForkedKib()
+  const buffer = IoBuffer.alloc(32 << 20)
+  t.ok(notForkedKib() - before >= 32 << 10)
+  t.equal(buffer.length, 32 << 20)
 })

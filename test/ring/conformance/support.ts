@@ -16,6 +16,11 @@ export const CANCELED = 'ERR_RIOLOG_CANCELED'
 export const INVALID = 'ERR_RIOLOG_INVALID_ARGUMENT'
 export const UNSUPPORTED = 'ERR_RIOLOG_UNSUPPORTED'
 
+/** What an error of the kernel looks like. */
+export function failing(errnoName: string): { code: string; errnoName: string } {
+  return { code: 'ERR_RIOLOG_SYSTEM', errnoName }
+}
+
 /** The queue behind a ring, which records the SQEs that the kernel took. */
 export function queueOf(ring: Ring): RequestQueue {
   return (ring as unknown as { context: RequestContext }).context.queue
@@ -88,14 +93,18 @@ export async function connection(t: Test, ring: Ring): Promise<Connection> {
 export function runChild(
   name: string,
   args: readonly string[] = [],
-  options: { readonly limits?: string; readonly user?: number } = {},
+  options: {
+    readonly limits?: string
+    readonly user?: number | undefined
+    readonly mostMs?: number
+  } = {},
 ): Promise<Ended> {
   const file = fileURLToPath(new URL(`./children/${name}`, import.meta.url))
   const node = [process.execPath, '--expose-gc', '--import=tsx', file, ...args]
   const limit = options.limits === undefined ? '' : `ulimit ${options.limits} && `
   const started = Date.now()
   const child = spawn('/bin/sh', ['-c', `${limit}exec "$@"`, 'sh', ...node], {
-    timeout: 120_000,
+    timeout: options.mostMs ?? 120_000,
     killSignal: 'SIGKILL',
     uid: options.user,
   })
