@@ -271,7 +271,8 @@ void RingBinding::deliver() {
   }
   // What the kernel could not take before may fit now (EBUSY, EAGAIN).
   if (ring_ != nullptr && ring_->hasUnflushed()) ring_->flush();
-  if (ring_ != nullptr && ring_->hasFailed()) {  // what it will never take has no completion to read
+  if (ring_ != nullptr &&
+      ring_->hasFailed()) {  // what it will never take has no completion to read
     bool wake = false;
     gather(&wake);
     callBack(env, takeGathered());

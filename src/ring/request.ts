@@ -43,7 +43,8 @@ export interface OperationOptions {
   readonly ordering?: 'none' | 'drain'
   /**
    * Milliseconds, more than 0: not done by then, it is cancelled (ERR_RIOLOG_TIMEOUT). Counts from the
-   * submission, also of an operation that stands behind others in a chain.
+   * submission, also of an operation that stands behind others in a chain or waits for a place. One
+   * that the kernel holds back behind a drain is not found before it begins.
    */
   readonly deadlineMs?: number
   /** Start on a worker thread of the kernel at once, rather than try without waiting first. */
