@@ -8,7 +8,7 @@ export {
   RiologError,
   SystemError,
 } from './errors.ts'
-export { Log, type LogInfo, type ScanOptions } from './log/log.ts'
+export { Log, type LogInfo, type ScanOptions, type TailOptions } from './log/log.ts'
 export type { RecoveryReport } from './log/opening.ts'
 export type { LogOptions } from './log/options.ts'
 export type { LogRecord } from './log/scan.ts'

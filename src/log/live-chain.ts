@@ -13,7 +13,7 @@ import {
   segmentOf,
   segmentOfEnd,
 } from '../segment/format.ts'
-import { type GroupInfo, readGroupHeader } from '../segment/group.ts'
+import { type GroupInfo, groupEnd, readGroupHeader } from '../segment/group.ts'
 import { decodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
 import type { Manifest } from './manifest.ts'
 
@@ -24,6 +24,14 @@ export interface LiveSegment {
   readonly base: number
   /** The first group's header, where one verifies: it tells where the parent ends. */
   readonly firstGroup: GroupInfo | undefined
+  /** Where the parent ends; undefined while the segment is prepared and unused. */
+  link: number | undefined
+  /** The end of the first group, once it is durable. */
+  firstGroupEnd: number | undefined
+  /** Reads under way. */
+  readers: number
+  /** Trimmed: its file is closed when the last reader leaves. */
+  retired: boolean
   /** Nothing at or behind this LSN lives in this segment. */
   cut: number
 }
@@ -51,6 +59,37 @@ export class LiveChain {
   /** The live segment of an end. */
   holdingEnd(end: number): LiveSegment | undefined {
     return this.#byNumber(segmentOfEnd(end, this.segmentSize))
+  }
+
+  /**
+   * Takes away the segments that a trim has freed: a later one links to a place at or before it, and is
+   * itself known to be durable. The segment of the end never is among them.
+   */
+  retireBefore(trimLsn: number, floor: number): LiveSegment[] {
+    const keep = this.segments.findLastIndex(
+      ({ link, firstGroupEnd }) =>
+        link !== undefined &&
+        link <= trimLsn &&
+        firstGroupEnd !== undefined &&
+        firstGroupEnd <= floor,
+    )
+    const retired = keep > 0 ? this.segments.splice(0, keep) : []
+    for (const segment of retired) {
+      segment.retired = true
+      if (segment.readers === 0) segment.file.close()
+    }
+    return retired
+  }
+
+  /** Runs a read of a segment, whose file stays open meanwhile. */
+  async reading<T>(segment: LiveSegment, run: () => Promise<T>): Promise<T> {
+    segment.readers++
+    try {
+      return await run()
+    } finally {
+      segment.readers--
+      if (segment.readers === 0 && segment.retired) segment.file.close()
+    }
   }
 
   indexOf(segment: LiveSegment): number {
@@ -105,6 +144,7 @@ export async function walkLiveChain(
       const most = manifest.pinned ? manifest.floor : Number.POSITIVE_INFINITY
       segment.cut = Math.min(cut, most, segment.base + segment.header.fileBytes)
       const link = linkOf(segment, manifest)
+      segment.link = link
       if (link !== undefined && link <= manifest.trimLsn) break
       cut = link ?? Number.POSITIVE_INFINITY
       ref = segment.header.parent
@@ -153,7 +193,10 @@ async function openLive(
   try {
     await file.forgetCache()
     const header = await readHeader(file, manifest, ref, corrupt)
-    return { file, base, cut: 0, ...header }
+    const { firstGroup } = header
+    const firstGroupEnd = firstGroup && groupEnd(firstGroup, manifest.alignment)
+    const state = { link: undefined, firstGroupEnd, readers: 0, retired: false }
+    return { file, base, cut: 0, ...header, ...state }
   } catch (error) {
     file.close()
     throw error

@@ -14,6 +14,10 @@ export interface ScanOptions {
   readonly from?: number
 }
 
+export interface TailOptions extends ScanOptions {
+  readonly signal?: AbortSignal
+}
+
 /** What a log is made of: `log.info()`. */
 export interface LogInfo {
   readonly path: string
@@ -45,17 +49,18 @@ export class Log {
   readonly #reader: Reader
   readonly #writer: Writer | undefined
   #sweeping: Promise<void> = Promise.resolve()
+  #trimming: Promise<void> = Promise.resolve()
   #closing: Promise<void> | undefined
 
   private constructor(disk: Disk, options: CheckedOptions, opened: Opened) {
     this.#disk = disk
     this.#options = options
     this.#opened = opened
-    const { directory, manifest, manifestFile, chain, highestNumber } = opened
+    const { directory, manifestFile, chain, highestNumber } = opened
     this.#reader = new Reader(
       chain,
-      () => manifest.trimLsn,
-      () => this.durableLsn,
+      () => this.trimLsn,
+      () => this.#writer?.syncedLsn ?? opened.end,
     )
     this.#writer =
       manifestFile &&
@@ -66,6 +71,8 @@ export class Log {
         maker: new SegmentMaker(directory, highestNumber + 1, options.mode),
         end: opened.end,
         maxBufferedBytes: options.maxBufferedBytes,
+        maxGroupBytes: options.maxGroupBytes,
+        idleStampMs: options.idleStampMs,
         onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
         onForked: () => {
           this.#sweeping = this.#sweep()
@@ -110,6 +117,11 @@ export class Log {
     return this.#writer?.durableLsn ?? this.#opened.end
   }
 
+  /** Records before this LSN have been trimmed. */
+  get trimLsn(): number {
+    return (this.#opened.manifestFile?.current ?? this.#opened.manifest).trimLsn
+  }
+
   /** What opening found. */
   get recovery(): RecoveryReport {
     return this.#opened.report
@@ -149,6 +161,39 @@ export class Log {
   }
 
   /**
+   * Appends several records, which a crash leaves all or none of, and returns their LSNs at once. None
+   * of them is shown as durable before all of them are.
+   * @throws ERR_RIOLOG_BATCH_TOO_LARGE, naming the limit: it has to fit into the memory of
+   *   `maxBufferedBytes` and into one segment
+   * @throws what {@link append} throws; nothing was taken then
+   */
+  appendBatch(records: readonly Uint8Array[]): number[] {
+    if (!Array.isArray(records)) throw invalidArgument('records must be an array')
+    const writer = this.#openWriter()
+    for (const record of records) checkRecord(record)
+    return writer.appendBatch(records)
+  }
+
+  /**
+   * The same, resolving to the LSNs once all are durable, and waiting where {@link appendBatch} would
+   * throw ERR_RIOLOG_BACKPRESSURE. The bytes must not be changed meanwhile.
+   */
+  async appendBatchDurable(records: readonly Uint8Array[]): Promise<number[]> {
+    for (;;) {
+      let lsns: number[]
+      try {
+        lsns = this.appendBatch(records)
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== 'ERR_RIOLOG_BACKPRESSURE') throw error
+        await this.drain()
+        continue
+      }
+      await this.flush()
+      return lsns
+    }
+  }
+
+  /**
    * Resolves to the durable LSN once everything appended so far is durable.
    * @throws ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
    */
@@ -173,7 +218,7 @@ export class Log {
     this.#refuseIfClosed()
     checkLsn(lsn)
     const writer = this.#writer
-    if (writer !== undefined && lsn >= writer.durableLsn) {
+    if (writer !== undefined && lsn >= writer.syncedLsn) {
       if (writer.poison !== undefined && lsn < writer.end) throw writer.poison
       const pending = writer.readPending(lsn)
       if (pending !== undefined) return pending as Buffer
@@ -187,14 +232,76 @@ export class Log {
    */
   scan(options: ScanOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
-    const from = options.from ?? 0
+    return new Scan(this.#reader, this.#from(options), this.durableLsn, () =>
+      this.#refuseIfClosed(),
+    )
+  }
+
+  /**
+   * The durable records from the first at or after `from` on, and each one that becomes durable: it
+   * waits for more until the loop is left, the signal aborts or the log is closed.
+   * @throws ERR_RIOLOG_TRIMMED when trims have overtaken it, naming the oldest LSN that there is
+   * @throws ERR_RIOLOG_CANCELED with the signal's reason, ERR_RIOLOG_CLOSED, ERR_RIOLOG_POISONED behind
+   *   the last durable record, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, SystemError
+   */
+  tail(options: TailOptions = {}): AsyncIterableIterator<LogRecord> {
+    const writer = this.#openWriter()
+    const { signal } = options
+    const check = () => {
+      this.#refuseIfClosed()
+      if (signal?.aborted !== true) return
+      throw new RiologError('ERR_RIOLOG_CANCELED', 'the tail was canceled', {
+        cause: signal.reason,
+      })
+    }
+    const more = async (end: number) => {
+      await writer.durableBeyond(end, signal)
+      if (writer.poison !== undefined && writer.durableLsn <= end) throw writer.poison
+      return writer.durableLsn
+    }
+    return new Scan(this.#reader, this.#from(options), this.durableLsn, check, more)
+  }
+
+  /** 0 is the beginning, wherever that is by now. */
+  #from({ from = 0 }: ScanOptions): number {
     checkLsn(from)
-    return new Scan(this.#reader, from, this.durableLsn, () => this.#refuseIfClosed())
+    return from === 0 ? this.trimLsn : from
+  }
+
+  /**
+   * Gives up the records before an LSN; it resolves when that is durable, and space was freed where a
+   * whole segment is behind it. An LSN that is trimmed already changes nothing.
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT for one beyond the durable LSN
+   * @throws ERR_RIOLOG_POISONED: then the next opening decides whether it took place
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
+   */
+  async trim(lsn: number): Promise<void> {
+    const writer = this.#openWriter()
+    checkLsn(lsn)
+    if (lsn > writer.durableLsn) {
+      throw invalidArgument(`LSN ${lsn} is beyond the durable LSN ${writer.durableLsn}`)
+    }
+    const trimming = this.#trimming.then(() => this.#trim(writer, lsn))
+    this.#trimming = trimming.catch(() => {})
+    return trimming
+  }
+
+  async #trim(writer: Writer, lsn: number): Promise<void> {
+    if (lsn <= this.trimLsn) return
+    await writer.updateManifest(() => ({ trimLsn: lsn }))
+    const { chain, directory, manifestFile } = this.#opened
+    const { trimLsn, floor } = manifestFile!.current
+    for (const { header } of chain.retireBefore(trimLsn, floor)) {
+      await directory.unlink(segmentName(header.number)).catch(error => {
+        this.#options.logger?.warn({ err: error }, 'riolog: a trimmed segment stays')
+      })
+    }
   }
 
   info(): LogInfo {
     const { manifest, chain, directory, report } = this.#opened
-    const { uuid, segmentSize, alignment, trimLsn } = manifest
+    const { uuid, segmentSize, alignment } = manifest
+    const { trimLsn } = this
     return {
       path: directory.path,
       engine: this.#disk.engine,
@@ -235,6 +342,7 @@ export class Log {
       if (writer === undefined || manifestFile === undefined) return
       await writer.stop()
       await this.#sweeping
+      await this.#trimming
       if (writer.poison !== undefined) throw writer.poison
       if (writer.hasForked) await manifestFile.update({ floor: writer.durableLsn, pinned: true })
     } finally {
@@ -270,9 +378,13 @@ export class Log {
 
   #checkedWriter(record: Uint8Array): Writer {
     const writer = this.#openWriter()
-    if (!(record instanceof Uint8Array)) throw invalidArgument('a record must be a Uint8Array')
+    checkRecord(record)
     return writer
   }
+}
+
+function checkRecord(record: unknown): void {
+  if (!(record instanceof Uint8Array)) throw invalidArgument('a record must be a Uint8Array')
 }
 
 function checkLsn(lsn: number): void {

@@ -143,7 +143,7 @@ async function lookAround(
     const facts = await gatherFacts(manifest, chain)
     const verdict = judge(facts)
     if (verdict.kind === 'corruption') throw verdict.error
-    const end = Math.min(facts.evidence, verdict.end)
+    const end = Math.min(facts.provenEnd, verdict.end)
     chain.endAt(end)
     const report: RecoveryReport = {
       verdict: verdict.kind,

@@ -4,6 +4,7 @@ import { RiologError } from '../errors.ts'
 import {
   DEFAULT_SEGMENT_SIZE,
   isPowerOfTwo,
+  KIB,
   MAX_SEGMENT_SIZE,
   MIB,
   MIN_SEGMENT_SIZE,
@@ -37,6 +38,18 @@ const schema = z.strictObject({
     .int()
     .min(2 * MIB)
     .default(16 * MIB),
+  /** The longest group that one commit writes, in bytes; 1 MiB. A longer record has one of its own. */
+  maxGroupBytes: z
+    .number()
+    .int()
+    .min(4 * KIB)
+    .max(MIB)
+    .default(MIB),
+  /**
+   * After so long without an append, in milliseconds, the manifest is told how far the log is durable:
+   * from then on damage to the last records, too, is told from a torn tail. 0: never; 1000.
+   */
+  idleStampMs: z.number().min(0).default(1000),
   /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
   lockWaitMs: z.number().min(0).default(2000),
   /** Permissions of new files; 0600. */

@@ -31,6 +31,8 @@ export class PendingGroup {
   /** The end of the log before it. */
   readonly previousEnd: number
   readonly waiters: Waiter[] = []
+  /** Which part of a batch that is longer than one group (BATCH_*). */
+  batch: number = BATCH_NONE
   /** Bytes used, the group's header included. */
   fill = GROUP_HEADER_BYTES
   count = 0
@@ -50,8 +52,9 @@ export class PendingGroup {
     this.#limit = limitBytes
   }
 
-  fits(payloadBytes: number): boolean {
-    return this.fill + recordSpan(payloadBytes) <= this.#limit
+  /** @param spanBytes what the records take up ({@link recordSpan}) */
+  fits(spanBytes: number): boolean {
+    return this.fill + spanBytes <= this.#limit
   }
 
   /** Copies a record in and returns its LSN. The checksums are left to {@link seal}, for all at once. */
@@ -80,7 +83,7 @@ export class PendingGroup {
       durableLsn,
       payloadBytes: this.fill - GROUP_HEADER_BYTES,
       recordCount: this.count,
-      batch: BATCH_NONE,
+      batch: this.batch,
     }
     return sealGroup(this.arena.buffer.bytes, group, alignment)
   }

@@ -79,6 +79,10 @@ export class Reader {
 
   async #read(lsn: number): Promise<Buffer> {
     const segment = this.#segmentFor(lsn)
+    return this.#chain.reading(segment, () => this.#readIn(segment, lsn))
+  }
+
+  async #readIn(segment: LiveSegment, lsn: number): Promise<Buffer> {
     const { alignment, maxGroup } = this.#chain
     const end = Math.min(segment.cut, this.#durableLsn())
     const from = alignDown(lsn, alignment)
@@ -109,7 +113,8 @@ export class Reader {
     const segment = this.#firstAtOrAfter(from)
     if (segment === undefined) return undefined
     const first = Math.max(from, segment.base + this.#chain.alignment)
-    return { segment, lsn: await this.#groupAtOrBefore(segment, first, window) }
+    const found = () => this.#groupAtOrBefore(segment, first, window)
+    return { segment, lsn: await this.#chain.reading(segment, found) }
   }
 
   /** The next segment's first group, once a segment's live part is read; undefined at the end. */
@@ -129,12 +134,17 @@ export class Reader {
   async #group({ segment, lsn }: Position, end: number, window: Window): Promise<LoadedGroup> {
     const { maxGroup, alignment } = this.#chain
     const { base, file, header } = segment
+    if (segment.retired) throw trimmed(lsn, this.#trimLsn())
     const place = { salt: header.salt, lsn }
-    const { found, bytes } = await window.group(file, lsn - base, place, maxGroup, end - base)
+    const { found, bytes } = await this.#chain.reading(segment, () =>
+      window.group(file, lsn - base, place, maxGroup, end - base),
+    )
     if (found.kind !== 'whole') {
       throw corrupt('a group below the durable LSN does not verify', segment, lsn)
     }
-    return { group: found.group, end: groupEnd(found.group, alignment), bytes }
+    const loaded = { group: found.group, end: groupEnd(found.group, alignment), bytes }
+    if (loaded.end <= this.#trimLsn()) throw trimmed(lsn, this.#trimLsn())
+    return loaded
   }
 
   get alignment(): number {

@@ -33,6 +33,8 @@ export interface Facts {
   readonly verifiedEnd: number
   /** F: the highest place that anything on the disk proves to have been durable. */
   readonly evidence: number
+  /** Where the evidence ends for who relies on it alone: F, or the end before a batch that F is in. */
+  readonly provenEnd: number
   /** The end before a batch that is not whole at L; L itself when there is none. */
   readonly endBeforeBatch: number
   /** What stopped the verification, unless it came to the end of the last segment. */
@@ -75,13 +77,16 @@ export async function gatherFacts(manifest: Manifest, chain: LiveChain): Promise
   if (pinned || holding === undefined) {
     // A clean end needs no reading: whoever stamped it had everything before it durable.
     const bad = undefined
-    return { pinned, floor, verifiedEnd: floor, evidence: floor, endBeforeBatch: floor, bad }
+    const ends = { verifiedEnd: floor, evidence: floor, provenEnd: floor, endBeforeBatch: floor }
+    return { pinned, floor, ...ends, bad }
   }
   const window = new Window(chain.alignment)
   const prefix = await verifyFrom(floor, holding, chain, window)
   const evidence = prefix.bad ? await findEvidence(prefix, chain, window) : prefix.evidence
-  const { verifiedEnd, endBeforeBatch, bad } = prefix
-  return { pinned, floor, verifiedEnd, evidence, endBeforeBatch, bad }
+  const { verifiedEnd, endBeforeBatch, bad, batches } = prefix
+  const inside = batches.find(({ from, to }) => from < evidence && evidence < to)
+  const provenEnd = inside?.from ?? evidence
+  return { pinned, floor, verifiedEnd, evidence, provenEnd, endBeforeBatch, bad }
 }
 
 /**
@@ -102,6 +107,8 @@ interface Prefix {
   readonly bad: BadGroup | undefined
   /** The highest of the floor and of D in the groups that verify. */
   readonly evidence: number
+  /** Whole batches of several groups whose end nothing proves durable. */
+  readonly batches: readonly { readonly from: number; readonly to: number }[]
   /** Where in the chain the verification stopped. */
   readonly segment: LiveSegment
   readonly stoppedAt: number
@@ -118,11 +125,13 @@ async function verifyFrom(
   let at = floor
   let evidence = floor
   let batchFrom: number | undefined
+  let batches: { from: number; to: number }[] = []
   const result = (bad: boolean): Prefix => ({
     verifiedEnd: end,
     endBeforeBatch: batchFrom ?? end,
     bad: bad ? { segment: segment.header.number, offset: at - segment.base, lsn: at } : undefined,
     evidence,
+    batches,
     segment,
     stoppedAt: at,
   })
@@ -137,9 +146,13 @@ async function verifyFrom(
     const follows = group !== undefined && group.previousEnd === end
     if (!follows || !continuesBatch(batchFrom !== undefined, group.batch)) return result(true)
     if (group.batch === BATCH_FIRST) batchFrom = end
-    if (group.batch === BATCH_LAST) batchFrom = undefined
     evidence = Math.max(evidence, group.durableLsn)
     end = groupEnd(group, chain.alignment)
+    if (group.batch === BATCH_LAST && batchFrom !== undefined) {
+      batches = batches.filter(({ to }) => to > evidence)
+      batches.push({ from: batchFrom, to: end })
+      batchFrom = undefined
+    }
     at = end
   }
 }

@@ -19,7 +19,8 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   readonly #reader: Reader
   readonly #window: Window
   readonly #from: number
-  readonly #to: number
+  #to: number
+  readonly #more: ((to: number) => Promise<number>) | undefined
   readonly #check: () => void
   #position: Position | undefined
   #bytes: Uint8Array = new Uint8Array()
@@ -30,13 +31,23 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   #waiting = 0
   #last: Promise<unknown> = Promise.resolve()
 
-  /** @param check throws when the log has been closed meanwhile */
-  constructor(reader: Reader, from: number, to: number, check: () => void) {
+  /**
+   * @param check throws when the log has been closed meanwhile
+   * @param more of a tail: waits until there is something behind `to`, and gives the new end
+   */
+  constructor(
+    reader: Reader,
+    from: number,
+    to: number,
+    check: () => void,
+    more?: (to: number) => Promise<number>,
+  ) {
     this.#reader = reader
     this.#window = new Window(reader.alignment)
     this.#from = from
     this.#to = to
     this.#check = check
+    this.#more = more
   }
 
   next(): Promise<Next> {
@@ -90,9 +101,16 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
 
   async #readOn(): Promise<Next> {
     try {
-      while (!this.#done && (await this.#nextGroup())) {
-        const record = this.#recordInGroup()
-        if (record !== undefined) return record
+      while (!this.#done) {
+        if (await this.#nextGroup()) {
+          const record = this.#recordInGroup()
+          if (record !== undefined) return record
+        } else if (this.#more !== undefined && !this.#done) {
+          this.#to = await this.#more(this.#to)
+          this.#check()
+        } else {
+          break
+        }
       }
     } catch (error) {
       this.#done = true
@@ -105,8 +123,8 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   /** False at the end of what is to be read. */
   async #nextGroup(): Promise<boolean> {
     if (!this.#started) {
-      this.#started = true
       this.#position = await this.#reader.start(this.#from, this.#window)
+      this.#started = this.#position !== undefined
     }
     for (;;) {
       const position = this.#position
@@ -119,7 +137,9 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
         this.#position = { segment: position.segment, lsn: loaded.end }
         return true
       }
-      this.#position = this.#reader.next(position.segment)
+      const next = this.#reader.next(position.segment)
+      if (next === undefined) return false
+      this.#position = next
     }
   }
 }

@@ -4,6 +4,7 @@ import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
 import {
+  alignUp,
   KIB,
   MIB,
   maxSegmentNumber,
@@ -49,11 +50,15 @@ export class SegmentMaker {
     this.#mode = mode
   }
 
-  /** Length of the file after one of `before` bytes; of an opening's first, when that is 0. */
-  static fileBytes(manifest: Manifest, before: number): number {
-    const least = minFileBytes(manifest.segmentSize, manifest.alignment)
-    const wanted = before === 0 ? FIRST_FILE_BYTES : before * GROWTH
-    return Math.min(manifest.segmentSize, Math.max(least, wanted))
+  /**
+   * Length of the file after one of `before` bytes; of an opening's first, when that is 0.
+   * @param batchBytes what the longest batch takes up: each file but the first has room for one
+   */
+  static fileBytes(manifest: Manifest, before: number, batchBytes: number): number {
+    const { segmentSize, alignment } = manifest
+    const least = minFileBytes(segmentSize, alignment)
+    const wanted = before === 0 ? FIRST_FILE_BYTES : Math.max(before * GROWTH, batchBytes)
+    return Math.min(segmentSize, alignUp(Math.max(least, wanted), alignment))
   }
 
   /**

@@ -14,6 +14,8 @@ const PACE_MS = 1
 export interface SupplyParts {
   readonly maker: SegmentMaker
   readonly manifest: ManifestFile
+  /** What the longest batch takes up. */
+  readonly batchBytes: number
   /** The durable LSN, which the manifest takes as its floor when it names a segment. */
   readonly durableLsn: () => number
   /** True while somebody waits for the segment: then it is made without pauses. */
@@ -42,6 +44,11 @@ export class SegmentSupply {
   /** Prepared, and named if it has to be. */
   get isReady(): boolean {
     return this.#ready !== undefined
+  }
+
+  /** The length of the file that is ready; 0 without one. */
+  get readyFileBytes(): number {
+    return this.#ready?.header.fileBytes ?? 0
   }
 
   /** Why the last try came to nothing; undefined once another one was asked for. */
@@ -96,10 +103,10 @@ export class SegmentSupply {
   }
 
   async #prepare(parent: SegmentRef): Promise<void> {
-    const { maker, manifest, durableLsn, onReady, onFailed } = this.#parts
+    const { maker, manifest, batchBytes, durableLsn, onReady, onFailed } = this.#parts
     let prepared: PreparedSegment
     try {
-      const fileBytes = SegmentMaker.fileBytes(manifest.current, this.#lastFileBytes)
+      const fileBytes = SegmentMaker.fileBytes(manifest.current, this.#lastFileBytes, batchBytes)
       const step = () => this.#step()
       prepared = await maker.prepare(manifest.current, parent, fileBytes, step)
     } catch (error) {

@@ -9,7 +9,9 @@
 import type { DiskDirectory } from '../disk/disk.ts'
 import { PoisonedError, RiologError } from '../errors.ts'
 import { GROUP_HEADER_BYTES, maxGroupBytes, maxRecordBytes, recordSpan } from '../segment/format.ts'
+import { BATCH_FIRST, BATCH_LAST, BATCH_MIDDLE } from '../segment/group.ts'
 import type { SegmentRef } from '../segment/header.ts'
+import { type BatchLayout, layOut } from './batch-layout.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
 import { NO_SEGMENT } from './manifest.ts'
 import type { ManifestFile } from './manifest-file.ts'
@@ -35,6 +37,10 @@ export interface WriterParts {
   readonly end: number
   /** The most memory for groups that are not yet durable, in bytes. */
   readonly maxBufferedBytes: number
+  /** The longest group that is cut, unless a single record is longer. */
+  readonly maxGroupBytes: number
+  /** Milliseconds without an append, after which the manifest is told the durable LSN; 0: never. */
+  readonly idleStampMs: number
   /** Told of each failure that poisons, and of files that could not be prepared. */
   readonly onTrouble: (what: string, error: unknown) => void
   /** Told when the opening's first segment is in force: both manifest copies name it. */
@@ -47,8 +53,14 @@ export class Writer {
   readonly #alignment: number
   readonly #segmentSize: number
   readonly #maxGroup: number
+  /** The longest group that is cut, unless a single record is longer. */
+  readonly #groupLimit: number
 
+  /** D: the end of what has been synced, also of a batch whose last group has not. */
+  #syncedLsn: number
+  /** What is promised: never inside a batch. */
   #durableLsn: number
+  #insideBatch = false
   /** The end of everything appended, up to the open group. */
   #position: number
   #segment: LiveSegment | undefined
@@ -59,11 +71,19 @@ export class Writer {
 
   readonly #freeArenas: Arena[] = []
   #arenasLeft: number
+  readonly #arenaCount: number
 
   readonly #supply: SegmentSupply
   #forked = false
 
   readonly #waitingAppends: WaitingAppend[] = []
+  /** Resolvers of those who wait for the durable LSN to move. */
+  #watchers: (() => void)[] = []
+  /** Spans of the records of a batch that there was no room for. */
+  #refusedBatch: readonly number[] | undefined
+  #idleTimer: NodeJS.Timeout | undefined
+  #stamping: Promise<void> = Promise.resolve()
+  #stopped = false
   #waitingForRoom: { resolve: () => void; reject: (error: unknown) => void }[] = []
   #poison: PoisonedError | undefined
 
@@ -74,12 +94,16 @@ export class Writer {
     this.#segmentSize = segmentSize
     this.#maxGroup = maxGroupBytes(segmentSize, alignment)
     this.maxRecordBytes = maxRecordBytes(segmentSize, alignment)
+    this.#groupLimit = Math.min(this.#maxGroup, parts.maxGroupBytes)
+    this.#syncedLsn = parts.end
     this.#durableLsn = parts.end
     this.#position = parts.end
-    this.#arenasLeft = Math.max(2, Math.floor(parts.maxBufferedBytes / this.#maxGroup))
+    this.#arenaCount = Math.max(2, Math.floor(parts.maxBufferedBytes / this.#maxGroup))
+    this.#arenasLeft = this.#arenaCount
     this.#supply = new SegmentSupply({
       maker: parts.maker,
       manifest: parts.manifest,
+      batchBytes: alignment + this.#arenaCount * this.#maxGroup,
       durableLsn: () => this.#durableLsn,
       isAwaited: () => this.#waitingAppends.length > 0 || this.#waitingForRoom.length > 0,
       onReady: () => this.#offerRoom(),
@@ -90,6 +114,11 @@ export class Writer {
 
   get durableLsn(): number {
     return this.#durableLsn
+  }
+
+  /** The end of what can be read from the disk; behind it stands what is in memory. */
+  get syncedLsn(): number {
+    return this.#poison === undefined ? this.#syncedLsn : this.#durableLsn
   }
 
   /** The end of everything appended. */
@@ -113,16 +142,93 @@ export class Writer {
    */
   append(payload: Uint8Array): number {
     this.#refuse(payload.length)
-    const group = this.#waitingAppends.length === 0 ? this.#groupFor(payload.length) : undefined
+    const group = this.#waitingAppends.length === 0 ? this.#groupForRecord(payload) : undefined
     if (group === undefined) throw this.#noRoom()
     return this.#take(group, payload)
+  }
+
+  /**
+   * Takes all of the records, to be recovered all or none, or throws with nothing taken.
+   * @throws ERR_RIOLOG_BATCH_TOO_LARGE, and what {@link append} throws
+   */
+  appendBatch(payloads: readonly Uint8Array[]): number[] {
+    for (const payload of payloads) this.#refuse(payload.length)
+    if (payloads.length === 0) return []
+    const spans = payloads.map(payload => recordSpan(payload.length))
+    const span = spans.reduce((sum, one) => sum + one, 0)
+    if (GROUP_HEADER_BYTES + span > this.#groupLimit && payloads.length > 1) {
+      return this.#appendLongBatch(payloads, spans)
+    }
+    // What stands in one group is found as a whole, or not at all.
+    const group = this.#waitingAppends.length === 0 ? this.#groupFor(span) : undefined
+    if (group === undefined) throw this.#noRoom()
+    return payloads.map(payload => this.#take(group, payload))
+  }
+
+  /** One that begins a group, and whose last group ends with it: groups that say so belong together. */
+  #appendLongBatch(payloads: readonly Uint8Array[], spans: readonly number[]): number[] {
+    this.#refuseTooLong(spans)
+    const layout = this.#waitingAppends.length === 0 ? this.#layOutNow(spans) : undefined
+    if (layout === undefined) {
+      this.#refusedBatch = spans
+      throw this.#noRoom()
+    }
+    this.#refusedBatch = undefined
+    const lsns: number[] = []
+    const last = layout.groups.length - 1
+    this.#closeOpenGroup()
+    for (const [i, count] of layout.groups.entries()) {
+      const from = this.#position
+      const rotates = i === layout.rotatesBefore
+      if (rotates) this.#rotate(from)
+      const segment = this.#segment!
+      const lsn = rotates ? segment.base + this.#alignment : from
+      const group = new PendingGroup(this.#takeArena(), segment, lsn, from, 0)
+      group.batch = i === 0 ? BATCH_FIRST : i === last ? BATCH_LAST : BATCH_MIDDLE
+      for (let k = 0; k < count; k++) lsns.push(group.add(payloads[lsns.length]))
+      this.#open = group
+      this.#closeOpenGroup()
+    }
+    if (this.#inFlight === undefined) this.#scheduleCut()
+    return lsns
+  }
+
+  /** Where the groups of a batch would stand; undefined when there is no room for all of them now. */
+  #layOutNow(spans: readonly number[]): BatchLayout | undefined {
+    if (!this.#canTake(0)) return undefined
+    if (!this.#forked) this.#fork()
+    const { base, header } = this.#segment!
+    const layout = layOut(spans, {
+      alignment: this.#alignment,
+      groupLimit: this.#groupLimit,
+      roomLeft: base + header.fileBytes - this.end,
+      nextRoom: this.#supply.readyFileBytes - this.#alignment,
+    })
+    const arenas = this.#freeArenas.length + this.#arenasLeft
+    if (layout === undefined) this.#supply.request(this.#nextParent())
+    return layout !== undefined && layout.groups.length <= arenas ? layout : undefined
+  }
+
+  /** @throws ERR_RIOLOG_BATCH_TOO_LARGE for what would never have room */
+  #refuseTooLong(spans: readonly number[]): void {
+    const groups = this.#arenaCount - 1
+    const room = this.#segmentSize - this.#alignment
+    const { groupLimit, alignment } = { groupLimit: this.#groupLimit, alignment: this.#alignment }
+    const layout = layOut(spans, { alignment, groupLimit, roomLeft: room, nextRoom: 0 })
+    if (layout !== undefined && layout.groups.length <= groups) return
+    const bytes = spans.reduce((sum, one) => sum + one, 0)
+    throw new RiologError(
+      'ERR_RIOLOG_BATCH_TOO_LARGE',
+      `a batch of ${bytes} bytes; it has to fit into ${groups} groups of ${groupLimit} bytes ` +
+        `(maxBufferedBytes) and into a segment of ${room} bytes (segmentSize)`,
+    )
   }
 
   /** Takes a record as soon as there is room; resolves to its LSN once it is durable. */
   appendDurable(payload: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#refuse(payload.length)
-      const group = this.#waitingAppends.length === 0 ? this.#groupFor(payload.length) : undefined
+      const group = this.#waitingAppends.length === 0 ? this.#groupForRecord(payload) : undefined
       if (group !== undefined) {
         group.waiters.push({ resolve, reject, lsn: this.#take(group, payload) })
         return
@@ -148,7 +254,7 @@ export class Writer {
   drain(): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#poison) throw this.#poison
-      if (this.#waitingAppends.length === 0 && this.#canTake(this.maxRecordBytes)) return resolve()
+      if (this.#waitingAppends.length === 0 && this.#hasRoom()) return resolve()
       this.#askAgain()
       this.#waitingForRoom.push({ resolve, reject })
     })
@@ -173,10 +279,50 @@ export class Writer {
     while (!this.#poison && (this.#waitingAppends.length > 0 || this.#lastPending())) {
       await (this.#lastPending() ? this.flush() : this.drain()).catch(() => {})
     }
+    this.#stopped = true
+    this.#wakeWatchers()
+    clearTimeout(this.#idleTimer)
+    await this.#stamping
     this.#supply.stop()
     await this.#reaped()
     for (const waiting of this.#waitingAppends.splice(0)) waiting.reject(this.#noRoom())
     await this.#supply.close()
+  }
+
+  /**
+   * Resolves when the durable LSN is beyond a place, or will never be: the log is poisoned or closed.
+   * @param signal ends the wait, too
+   */
+  async durableBeyond(lsn: number, signal: AbortSignal | undefined): Promise<void> {
+    while (this.#durableLsn <= lsn && !this.#stopped && !this.#poison && !signal?.aborted) {
+      await new Promise<void>(resolve => {
+        const wake = () => {
+          signal?.removeEventListener('abort', wake)
+          resolve()
+        }
+        this.#watchers.push(wake)
+        signal?.addEventListener('abort', wake, { once: true })
+      })
+    }
+  }
+
+  #wakeWatchers(): void {
+    for (const wake of this.#watchers.splice(0)) wake()
+  }
+
+  /**
+   * Tells the manifest something that is not a segment. The floor goes with it.
+   * @throws ERR_RIOLOG_POISONED: whether it is in force is undecided then
+   */
+  async updateManifest(change: () => { readonly trimLsn?: number }): Promise<void> {
+    if (this.#poison) throw this.#poison
+    try {
+      await this.#parts.manifest.update(() => ({ ...change(), floor: this.#durableLsn }))
+    } catch (error) {
+      this.#failAll(error)
+      throw this.#poison
+    }
+    this.#offerRoom() // an opening's fork waits for the manifest
   }
 
   /** After a poison too: what the kernel has, it may still be writing from our memory. */
@@ -218,26 +364,33 @@ export class Writer {
     return this.#closed.at(-1) ?? this.#inFlight
   }
 
-  /** An open group with room for a record; undefined when memory or the next segment is not there. */
-  #groupFor(payloadBytes: number): PendingGroup | undefined {
-    if (this.#open?.fits(payloadBytes)) return this.#open
-    if (!this.#canTake(payloadBytes)) return undefined
+  #groupForRecord(payload: Uint8Array): PendingGroup | undefined {
+    return this.#groupFor(recordSpan(payload.length))
+  }
+
+  /** An open group with room for records; undefined when memory or the next segment is not there. */
+  #groupFor(spanBytes: number): PendingGroup | undefined {
+    if (this.#open?.fits(spanBytes)) return this.#open
+    if (!this.#canTake(spanBytes)) return undefined
     if (!this.#forked) this.#fork()
     const from = this.end
-    const rotates = this.#mustRotate(payloadBytes)
+    const rotates = this.#mustRotate(spanBytes)
     const arena = this.#takeArena()
     this.#closeOpenGroup()
     if (rotates) this.#rotate(from)
     const segment = this.#segment!
     const lsn = rotates ? segment.base + this.#alignment : from
-    this.#open = new PendingGroup(arena, segment, lsn, from, this.#roomIn(segment, lsn))
+    const most = Math.max(this.#groupLimit, GROUP_HEADER_BYTES + spanBytes)
+    const limit = Math.min(most, this.#roomIn(segment, lsn))
+    this.#open = new PendingGroup(arena, segment, lsn, from, limit)
     return this.#open
   }
 
   /** Whether a record would be taken now. If only the next segment is missing, it is asked for. */
-  #canTake(payloadBytes: number): boolean {
-    if (this.#open?.fits(payloadBytes)) return true
-    const needsSegment = !this.#forked || this.#mustRotate(payloadBytes)
+  #canTake(spanBytes: number): boolean {
+    if (this.#open?.fits(spanBytes)) return true
+    if (!this.#forked && this.#parts.manifest.busy) return false
+    const needsSegment = !this.#forked || this.#mustRotate(spanBytes)
     if (needsSegment && !this.#supply.isReady) {
       if (this.#supply.refusal === undefined) this.#supply.request(this.#nextParent())
       return false
@@ -245,14 +398,22 @@ export class Writer {
     return this.#freeArenas.length > 0 || this.#arenasLeft > 0 || this.#open?.count === 0
   }
 
+  /** Whether a record of any length would be taken, and a batch that was refused before. */
+  #hasRoom(): boolean {
+    if (!this.#canTake(recordSpan(this.maxRecordBytes))) return false
+    if (this.#refusedBatch === undefined) return true
+    if (this.#layOutNow(this.#refusedBatch) === undefined) return false
+    this.#refusedBatch = undefined
+    return true
+  }
+
   /** Who waits is told of a fresh refusal, not of an old one: there may be space by now. */
   #askAgain(): void {
     if (this.#supply.refusal !== undefined) this.#supply.request(this.#nextParent())
   }
 
-  #mustRotate(payloadBytes: number): boolean {
-    const needed = GROUP_HEADER_BYTES + recordSpan(payloadBytes)
-    return this.#roomIn(this.#segment!, this.end) < needed
+  #mustRotate(spanBytes: number): boolean {
+    return this.#roomIn(this.#segment!, this.end) < GROUP_HEADER_BYTES + spanBytes
   }
 
   #roomIn(segment: LiveSegment, lsn: number): number {
@@ -301,7 +462,7 @@ export class Writer {
     if (group === undefined) return
     this.#inFlight = group
     try {
-      const length = group.seal(this.#durableLsn, this.#alignment)
+      const length = group.seal(this.#syncedLsn, this.#alignment)
       const { file, base } = group.segment
       file.commit(group.arena.buffer, 0, length, group.lsn - base, error =>
         this.#onCommitted(group, error),
@@ -324,24 +485,47 @@ export class Writer {
       this.#whenIdle?.()
       return
     }
-    this.#durableLsn = group.end(this.#alignment)
+    this.#syncedLsn = group.end(this.#alignment)
+    group.segment.firstGroupEnd ??= this.#syncedLsn
+    if (group.batch === BATCH_FIRST) this.#insideBatch = true
+    if (group.batch === BATCH_LAST) this.#insideBatch = false
+    if (!this.#insideBatch) {
+      this.#durableLsn = this.#syncedLsn
+      this.#wakeWatchers()
+    }
     for (const waiter of group.waiters) waiter.resolve(waiter.lsn)
     this.#freeArenas.push(group.arena)
     this.#prepareSpareInTime()
     this.#offerRoom()
     this.#scheduleCut()
+    this.#stampWhenIdle()
+  }
+
+  /** The timer looks once in a while, and holds no process open; setting one a commit would cost more. */
+  #stampWhenIdle(): void {
+    const { idleStampMs, manifest } = this.#parts
+    if (idleStampMs === 0 || this.#idleTimer !== undefined) return
+    const seen = this.#durableLsn
+    this.#idleTimer = setTimeout(() => {
+      this.#idleTimer = undefined
+      if (this.#stopped || this.#poison || this.#durableLsn <= manifest.current.floor) return
+      if (seen === this.#durableLsn)
+        this.#stamping = this.updateManifest(() => ({})).catch(() => {})
+      else this.#stampWhenIdle()
+    }, idleStampMs)
+    this.#idleTimer.unref()
   }
 
   /** Appends that wait are taken in their order; then those who asked for room are told. */
   #offerRoom(): void {
     const waiting = this.#waitingAppends
     while (waiting.length > 0) {
-      const group = this.#groupFor(waiting[0].payload.length)
+      const group = this.#groupForRecord(waiting[0].payload)
       if (group === undefined) return
       const { payload, resolve, reject } = waiting.shift()!
       group.waiters.push({ resolve, reject, lsn: this.#take(group, payload) })
     }
-    if (this.#waitingForRoom.length === 0 || !this.#canTake(this.maxRecordBytes)) return
+    if (this.#waitingForRoom.length === 0 || !this.#hasRoom()) return
     for (const { resolve } of this.#waitingForRoom.splice(0)) resolve()
   }
 
@@ -399,8 +583,11 @@ export class Writer {
     this.#forked = true
     this.#supply.nameFromNowOn()
     this.#enter(segment, link.previousEnd)
+    segment.firstGroupEnd = end
     this.#position = end
+    this.#syncedLsn = end
     this.#durableLsn = end
+    this.#wakeWatchers()
     this.#parts.onForked()
   }
 
@@ -412,13 +599,16 @@ export class Writer {
   #enter(segment: LiveSegment, link: number): void {
     const parent = this.#parts.chain.segments.at(-1)
     if (parent !== undefined) parent.cut = Math.min(parent.cut, link)
+    segment.link = link
     this.#parts.chain.segments.push(segment)
     this.#segment = segment
   }
 
   #asLive({ header, file }: PreparedSegment): LiveSegment {
     const base = header.number * this.#segmentSize
-    return { header, file, base, firstGroup: undefined, cut: base + header.fileBytes }
+    const cut = base + header.fileBytes
+    const state = { link: undefined, firstGroupEnd: undefined, readers: 0, retired: false }
+    return { header, file, base, firstGroup: undefined, cut, ...state }
   }
 
   #prepareSpareInTime(): void {
@@ -446,6 +636,7 @@ export class Writer {
     this.#supply.stop({ poisoned: true })
     this.#parts.manifest.stop()
     this.#parts.onTrouble('the log is poisoned', poison)
+    this.#wakeWatchers()
     for (const group of this.#pending()) {
       for (const waiter of group.waiters) waiter.reject(poison)
     }

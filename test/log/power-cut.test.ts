@@ -9,10 +9,12 @@ import { RiologError } from '../../src/errors.ts'
 import type { Log } from '../../src/log/log.ts'
 import { Oracle, payloadOf } from '../support/oracle.ts'
 import { chooseSeed, Random } from '../support/random.ts'
-import { openSimulated, recordsOf } from '../support/simulated.ts'
+import { KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 150)
 const LIVES = 4
+/** So that batches are longer than a group. */
+const OPTIONS = { maxGroupBytes: 8 * KIB }
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 
 /** Appends until the power goes, or the appends are done. */
@@ -20,9 +22,15 @@ async function work(log: Log, random: Random, oracle: Oracle, device: SimulatedD
   let id = random.int(1, 1_000_000)
   const appends = random.int(0, 40)
   for (let i = 0; i < appends && !device.isOff; i++) {
-    const data = payloadOf(id++, random.chance(0.1) ? random.int(0, 50_000) : random.int(0, 300))
+    const payload = () =>
+      payloadOf(id++, random.chance(0.1) ? random.int(0, 50_000) : random.int(0, 300))
     try {
-      oracle.appended(log.append(data), data)
+      if (random.chance(0.2))
+        appendBatch(log, random, oracle, () => payloadOf(id++, random.int(0, 3000)))
+      else {
+        const data = payload()
+        oracle.appended(log.append(data), data)
+      }
     } catch (error) {
       const full = error instanceof RiologError && error.code === 'ERR_RIOLOG_BACKPRESSURE'
       if (!full) return
@@ -30,10 +38,29 @@ async function work(log: Log, random: Random, oracle: Oracle, device: SimulatedD
       continue
     }
     if (random.chance(0.5)) acknowledgeWhenDurable(log, oracle)
+    if (random.chance(0.1)) trim(log, random, oracle)
     if (random.chance(0.5)) await turn()
   }
   if (random.chance(0.3)) await settledOrOff(log.close(), device)
   else for (let i = random.int(0, 30); i > 0 && !device.isOff; i--) await turn()
+}
+
+/** Longer than a group, as often as not. */
+function appendBatch(log: Log, random: Random, oracle: Oracle, payload: () => Buffer): void {
+  const batch = Array.from({ length: random.int(1, 12) }, payload)
+  const lsns = log.appendBatch(batch)
+  for (const [i, lsn] of lsns.entries()) oracle.appended(lsn, batch[i], lsns[0])
+}
+
+function trim(log: Log, random: Random, oracle: Oracle): void {
+  const lsns = oracle.acknowledgedLsns()
+  if (lsns.length === 0) return
+  const lsn = lsns[random.int(0, lsns.length - 1)]
+  oracle.trimAsked(lsn)
+  log.trim(lsn).then(
+    () => oracle.trimmed(lsn),
+    () => {},
+  )
 }
 
 function acknowledgeWhenDurable(log: Log, oracle: Oracle) {
@@ -71,7 +98,7 @@ async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: nu
   for (let life = 0; life < LIVES; life++) {
     // Also in the middle of an opening, again and again.
     cutAt(device, random.int(0, random.chance(0.3) ? 25 : 250))
-    const opening = openSimulated(device)
+    const opening = openSimulated(device, OPTIONS)
     let log: Log | undefined
     opening.then(
       opened => (log = opened),

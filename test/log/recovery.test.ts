@@ -313,6 +313,7 @@ t.test('each verdict has facts that lead to it', async t => {
     floor: 5,
     verifiedEnd: 5,
     evidence: 5,
+    provenEnd: 5,
     endBeforeBatch: 5,
     bad: undefined,
   }

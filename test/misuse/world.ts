@@ -111,7 +111,8 @@ export class World {
   readonly guards: IoBuffer[]
   readonly #pending = new Map<number, string>()
   #asked = 0
-  #place = 1 << 20
+  /** Behind all that `write` can reach: the longest array, from the last offset on. */
+  #place = 1 << 21
 
   constructor(places: Places, depth: number) {
     this.places = places

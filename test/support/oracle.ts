@@ -18,14 +18,32 @@ interface Appended {
   readonly lsn: number
   readonly data: Buffer
   acknowledged: boolean
+  /** The first LSN of the batch that it was appended with. */
+  readonly batch: number
 }
 
 export class Oracle {
   readonly #appended = new Map<number, Appended>()
+  #trimsAsked: number[] = []
+  #trimmedTo = 0
 
-  appended(lsn: number, data: Buffer): void {
+  appended(lsn: number, data: Buffer, batch = lsn): void {
     if (this.#appended.has(lsn)) throw new Error(`LSN ${lsn} was handed out twice`)
-    this.#appended.set(lsn, { lsn, data, acknowledged: false })
+    this.#appended.set(lsn, { lsn, data, acknowledged: false, batch })
+  }
+
+  /** Records before this LSN may be gone from now on. */
+  trimAsked(lsn: number): void {
+    this.#trimsAsked.push(lsn)
+  }
+
+  /** And now they must be. */
+  trimmed(lsn: number): void {
+    this.#trimmedTo = Math.max(this.#trimmedTo, lsn)
+  }
+
+  acknowledgedLsns(): number[] {
+    return [...this.#appended.values()].filter(r => r.acknowledged).map(r => r.lsn)
   }
 
   acknowledged(lsn: number): void {
@@ -48,7 +66,12 @@ export class Oracle {
    */
   judge(found: readonly { lsn: number; data: Buffer }[]): string[] {
     const wrong: string[] = []
+    this.#forgetTrimmed(found[0]?.lsn)
     const expected = [...this.#appended.values()].sort((a, b) => a.lsn - b.lsn)
+    const next = expected[found.length]
+    if (next !== undefined && expected[found.length - 1]?.batch === next.batch) {
+      wrong.push(`of the batch at LSN ${next.batch} only a part was found`)
+    }
     found.forEach((record, index) => {
       const want = expected[index]
       if (want === undefined) wrong.push(`LSN ${record.lsn} was never appended`)
@@ -61,5 +84,16 @@ export class Oracle {
     }
     for (const kept of this.#appended.values()) kept.acknowledged = true
     return wrong
+  }
+
+  /** A trim that nobody was told of has happened or not: what is found first tells. */
+  #forgetTrimmed(first: number | undefined): void {
+    const lsns = [...this.#appended.keys()].sort((a, b) => a - b)
+    const startsAt = (trim: number) => lsns.find(lsn => lsn >= trim)
+    const possible = [this.#trimmedTo, ...this.#trimsAsked.filter(lsn => lsn > this.#trimmedTo)]
+    const happened = possible.find(trim => startsAt(trim) === first)
+    this.#trimmedTo = happened ?? this.#trimmedTo
+    this.#trimsAsked = []
+    for (const lsn of lsns) if (lsn < this.#trimmedTo) this.#appended.delete(lsn)
   }
 }
