@@ -142,9 +142,12 @@ export class Reader {
     if (found.kind !== 'whole') {
       throw corrupt('a group below the durable LSN does not verify', segment, lsn)
     }
-    const loaded = { group: found.group, end: groupEnd(found.group, alignment), bytes }
-    if (loaded.end <= this.#trimLsn()) throw trimmed(lsn, this.#trimLsn())
-    return loaded
+    return { group: found.group, end: groupEnd(found.group, alignment), bytes }
+  }
+
+  /** @throws ERR_RIOLOG_TRIMMED for a group that trims have overtaken, though its file is still there */
+  refuseTrimmed({ group, end }: LoadedGroup): void {
+    if (end <= this.#trimLsn()) throw trimmed(group.lsn, this.#trimLsn())
   }
 
   get alignment(): number {

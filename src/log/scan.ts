@@ -132,9 +132,11 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
       const end = Math.min(position.segment.cut, this.#to)
       if (position.lsn < end) {
         const loaded = await this.#reader.group(position, end, this.#window)
+        this.#position = { segment: position.segment, lsn: loaded.end }
+        if (loaded.end <= this.#from) continue // it only led to the place
+        this.#reader.refuseTrimmed(loaded)
         this.#records = recordsOf(loaded.bytes, 0, loaded.group)
         this.#bytes = loaded.bytes
-        this.#position = { segment: position.segment, lsn: loaded.end }
         return true
       }
       const next = this.#reader.next(position.segment)

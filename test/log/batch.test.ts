@@ -1,0 +1,207 @@
+/** Batches, trims and tails on both real engines. */
+import { readdirSync } from 'node:fs'
+import t from 'tap'
+import { Log, type LogRecord } from '../../src/index.ts'
+import { layOut } from '../../src/log/batch-layout.ts'
+import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
+import { payloadOf } from '../support/oracle.ts'
+import { KIB } from '../support/simulated.ts'
+
+const SMALL = { segmentSize: 64 * KIB, maxGroupBytes: 4 * KIB }
+
+async function all(records: AsyncIterable<LogRecord>): Promise<LogRecord[]> {
+  const found: LogRecord[] = []
+  for await (const record of records) found.push(record)
+  return found
+}
+
+const lsnsOf = async (log: Log, from = 0) => (await all(log.scan({ from }))).map(({ lsn }) => lsn)
+
+onEachEngine(t, 'a batch: within a group, over many, over a rotation', async (t, engine) => {
+  const directory = temporaryDirectory(t)
+  const log = await Log.open(directory, { engine, ...SMALL })
+  t.same(log.appendBatch([]), [])
+  const expected: number[] = []
+  for (const [count, bytes] of [
+    [1, 10],
+    [5, 100],
+    [20, 1000],
+    [2, 9000],
+    [30, 1500],
+    [15, 3000],
+  ]) {
+    const batch = Array.from({ length: count }, (_, i) => payloadOf(i, bytes))
+    const lsns = await log.appendBatchDurable(batch)
+    t.equal(lsns.length, count)
+    for (const [i, lsn] of lsns.entries()) t.ok((await log.read(lsn)).equals(batch[i]))
+    expected.push(...lsns)
+  }
+  t.same(await lsnsOf(log), expected)
+  t.ok(log.info().segments.length > 1, 'more than one segment')
+  await log.close()
+  const again = await Log.open(directory, { engine })
+  t.same(await lsnsOf(again), expected)
+  await again.close()
+})
+
+onEachEngine(t, 'a batch that would never fit is refused whole, by name', async (t, engine) => {
+  const log = await Log.open(temporaryDirectory(t), { engine, ...SMALL })
+  const batch = Array.from({ length: 70 }, () => new Uint8Array(1000))
+  t.throws(() => log.appendBatch(batch), {
+    code: 'ERR_RIOLOG_BATCH_TOO_LARGE',
+    message: /maxBufferedBytes.*segmentSize/,
+  })
+  t.throws(() => log.appendBatch([new Uint8Array(1), 'text' as unknown as Uint8Array]), {
+    code: 'ERR_RIOLOG_INVALID_ARGUMENT',
+  })
+  t.throws(() => log.appendBatch([new Uint8Array(1), new Uint8Array(70 * KIB)]), {
+    code: 'ERR_RIOLOG_RECORD_TOO_LARGE',
+  })
+  t.same(await lsnsOf(log), [], 'nothing was taken')
+  await log.close()
+})
+
+onEachEngine(
+  t,
+  'many callers append batches at once: each is whole, in order',
+  async (t, engine) => {
+    const log = await Log.open(temporaryDirectory(t), { engine, ...SMALL })
+    const batches = await Promise.all(
+      Array.from({ length: 40 }, (_, k) =>
+        log.appendBatchDurable(Array.from({ length: 1 + (k % 9) }, (_, i) => payloadOf(i, 800))),
+      ),
+    )
+    const found = await lsnsOf(log)
+    for (const lsns of batches) {
+      const at = found.indexOf(lsns[0])
+      t.same(found.slice(at, at + lsns.length), lsns, 'together')
+    }
+    t.equal(found.length, batches.flat().length)
+    await log.close()
+  },
+)
+
+t.test('the layout fills group after group, and rotates once', async t => {
+  const room = { alignment: 4096, groupLimit: 4096, roomLeft: 8192, nextRoom: 8192 }
+  t.same(layOut([1000, 1000], room), { groups: [2], rotatesBefore: -1 })
+  t.same(layOut([4000, 4000, 4000], room), { groups: [1, 1, 1], rotatesBefore: 2 })
+  t.same(layOut([4000, 4000, 4000, 4000, 4000], room), undefined)
+  t.same(layOut([8128, 100], room), { groups: [1, 1], rotatesBefore: 1 }, 'longer than the limit')
+  t.same(layOut([9000], { ...room, nextRoom: 0 }), undefined)
+})
+
+onEachEngine(
+  t,
+  'trim: what is before it is gone, also its files; the rest stays',
+  async (t, engine) => {
+    const directory = temporaryDirectory(t)
+    const log = await Log.open(directory, { engine, segmentSize: 64 * KIB })
+    const lsns: number[] = []
+    for (let i = 0; i < 60; i++) lsns.push(await log.appendDurable(payloadOf(i, 10_000)))
+    const files = () => readdirSync(directory).filter(name => name.endsWith('.seg')).length
+    const before = files()
+    await t.rejects(log.trim(log.durableLsn + 8), { code: 'ERR_RIOLOG_INVALID_ARGUMENT' })
+    await log.trim(lsns[40])
+    t.equal(log.trimLsn, lsns[40])
+    t.ok(files() <= before - 6, `${before} files became ${files()}`)
+    await log.trim(lsns[10])
+    t.equal(log.trimLsn, lsns[40], 'a trim never goes back')
+    await t.rejects(log.read(lsns[39]), { code: 'ERR_RIOLOG_TRIMMED' })
+    t.same(await lsnsOf(log), lsns.slice(40))
+    t.ok((await log.read(lsns[40])).equals(payloadOf(40, 10_000)))
+    await log.close()
+    const again = await Log.open(directory, { engine })
+    t.same(await lsnsOf(again), lsns.slice(40))
+    lsns.push(await again.appendDurable(payloadOf(60, 100)))
+    await again.trim(again.durableLsn)
+    t.same(await lsnsOf(again), [])
+    await again.close()
+    const empty = await Log.open(directory, { engine })
+    t.same(await lsnsOf(empty), [])
+    const lsn = await empty.appendDurable(payloadOf(61, 100))
+    t.ok(lsn > lsns[60], 'LSNs never repeat')
+    t.same(await lsnsOf(empty), [lsn])
+    await empty.close()
+  },
+)
+
+onEachEngine(t, 'endless append and trim: disk use is bounded', async (t, engine) => {
+  const directory = temporaryDirectory(t)
+  const log = await Log.open(directory, { engine, segmentSize: 64 * KIB })
+  let most = 0
+  for (let i = 0; i < 150; i++) {
+    const lsn = await log.appendDurable(payloadOf(i, 10_000))
+    if (i % 10 === 9) await log.trim(lsn)
+    most = Math.max(most, readdirSync(directory).length)
+  }
+  t.ok(most < 12, `at most ${most} files for 30 segments`)
+  await log.close()
+})
+
+onEachEngine(t, 'trim before the first append of an opening, and during it', async (t, engine) => {
+  const directory = temporaryDirectory(t)
+  const first = await Log.open(directory, { engine })
+  const lsns = first.appendBatch([payloadOf(1, 10), payloadOf(2, 10), payloadOf(3, 10)])
+  await first.close()
+  const log = await Log.open(directory, { engine })
+  const trimming = log.trim(lsns[1])
+  // The manifest is busy: the fork has to wait for it.
+  lsns.push(await log.appendDurable(payloadOf(4, 10)))
+  await trimming
+  t.same(await lsnsOf(log), lsns.slice(1))
+  await log.close()
+})
+
+onEachEngine(t, 'a tail sees each durable record once, in order, and waits', async (t, engine) => {
+  const log = await Log.open(temporaryDirectory(t), { engine, ...SMALL })
+  const seen: number[] = []
+  const aborting = new AbortController()
+  const tailing = (async () => {
+    for await (const { lsn } of log.tail({ signal: aborting.signal })) {
+      t.ok(lsn < log.durableLsn, 'durable')
+      seen.push(lsn)
+    }
+  })()
+  const late = log.tail({ from: 0 })
+  const lsns: number[] = []
+  for (let i = 0; i < 100; i++) {
+    if (i % 7 === 0)
+      lsns.push(...(await log.appendBatchDurable([payloadOf(i, 900), payloadOf(i, 5000)])))
+    else lsns.push(await log.appendDurable(payloadOf(i, 1200)))
+  }
+  await log.flush()
+  while (seen.length < lsns.length) await new Promise(resolve => setTimeout(resolve, 1))
+  t.same(seen, lsns)
+  for (const lsn of lsns.slice(0, 3)) t.equal((await late.next()).value?.lsn, lsn)
+  aborting.abort(new Error('enough'))
+  await t.rejects(tailing, { code: 'ERR_RIOLOG_CANCELED', cause: { message: 'enough' } })
+  const end = log.tail({ from: log.durableLsn })
+  const next = end.next()
+  const lsn = log.append(payloadOf(1, 1))
+  t.equal((await next).value?.lsn, lsn, 'from the end on')
+  await log.trim(lsn)
+  await t.rejects(late.next(), { code: 'ERR_RIOLOG_TRIMMED' }, 'trims have overtaken it')
+  const waiting = end.next()
+  await log.close()
+  await t.rejects(waiting, { code: 'ERR_RIOLOG_CLOSED' })
+})
+
+onEachEngine(t, 'idle: the manifest is told, and a reader sees all', async (t, engine) => {
+  const directory = temporaryDirectory(t)
+  const log = await Log.open(directory, { engine, idleStampMs: 5 })
+  const lsns = [
+    await log.appendDurable(payloadOf(1, 10)),
+    await log.appendDurable(payloadOf(2, 10)),
+  ]
+  const shown = async () => {
+    const reader = await Log.open(directory, { engine, readOnly: true })
+    const found = await lsnsOf(reader)
+    await reader.close()
+    return found
+  }
+  for (let i = 0; i < 400 && (await shown()).length < 2; i++) {
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
+  t.same(await shown(), lsns)
+  await log.close()
+})
