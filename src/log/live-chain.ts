@@ -30,7 +30,7 @@ export interface LiveSegment {
   firstGroupEnd: number | undefined
   /** Reads under way. */
   readers: number
-  /** Trimmed: its file is closed when the last reader leaves. */
+  /** Trimmed or rewound: its file is closed when the last reader leaves. */
   retired: boolean
   /** Nothing at or behind this LSN lives in this segment. */
   cut: number
@@ -74,11 +74,19 @@ export class LiveChain {
         firstGroupEnd <= floor,
     )
     const retired = keep > 0 ? this.segments.splice(0, keep) : []
-    for (const segment of retired) {
-      segment.retired = true
-      if (segment.readers === 0) segment.file.close()
-    }
+    retire(retired)
     return retired
+  }
+
+  /** Takes away what a rewind has dropped: all at and behind the cut. */
+  rewindTo(cut: number): LiveSegment[] {
+    const last = cut === 0 ? 0 : segmentOfEnd(cut, this.segmentSize)
+    const from = this.segments.findIndex(({ header }) => header.number > last)
+    const dropped = from >= 0 ? this.segments.splice(from) : []
+    retire(dropped)
+    const parent = this.segments.at(-1)
+    if (parent !== undefined) parent.cut = Math.min(parent.cut, cut)
+    return dropped
   }
 
   /** Runs a read of a segment, whose file stays open meanwhile. */
@@ -122,6 +130,13 @@ export class LiveChain {
       else high = middle - 1
     }
     return undefined
+  }
+}
+
+function retire(segments: readonly LiveSegment[]): void {
+  for (const segment of segments) {
+    segment.retired = true
+    if (segment.readers === 0) segment.file.close()
   }
 }
 

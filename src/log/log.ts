@@ -49,7 +49,7 @@ export class Log {
   readonly #reader: Reader
   readonly #writer: Writer | undefined
   #sweeping: Promise<void> = Promise.resolve()
-  #trimming: Promise<void> = Promise.resolve()
+  #changing: Promise<void> = Promise.resolve()
   #closing: Promise<void> | undefined
 
   private constructor(disk: Disk, options: CheckedOptions, opened: Opened) {
@@ -74,6 +74,7 @@ export class Log {
         maxGroupBytes: options.maxGroupBytes,
         idleStampMs: options.idleStampMs,
         onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
+        onRewound: cut => this.#reader.rewinds.push(cut),
         onForked: () => {
           this.#sweeping = this.#sweep()
         },
@@ -281,21 +282,52 @@ export class Log {
     if (lsn > writer.durableLsn) {
       throw invalidArgument(`LSN ${lsn} is beyond the durable LSN ${writer.durableLsn}`)
     }
-    const trimming = this.#trimming.then(() => this.#trim(writer, lsn))
-    this.#trimming = trimming.catch(() => {})
-    return trimming
+    return this.#inTurn(() => this.#trim(writer, lsn))
+  }
+
+  /**
+   * Drops the record at an LSN and all behind it; it resolves when that is durable. What was appended
+   * before is made durable first; `append` throws ERR_RIOLOG_BACKPRESSURE meanwhile, `appendDurable`
+   * waits. LSNs that were dropped are not given out again; iterators that were beyond the place end with
+   * ERR_RIOLOG_REWOUND. The durable LSN (the end) drops nothing.
+   * @param lsn of a record; inside a batch that is longer than a group it is refused
+   * @throws ERR_RIOLOG_NOT_FOUND, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_NO_SPACE,
+   *   ERR_RIOLOG_INVALID_ARGUMENT: nothing was dropped
+   * @throws ERR_RIOLOG_POISONED: then the next opening decides whether it took place
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, SystemError
+   */
+  async rewind(lsn: number): Promise<void> {
+    const writer = this.#openWriter()
+    checkLsn(lsn)
+    writer.pause()
+    const rewinding = this.#inTurn(async () => {
+      const cutOf = async () => (lsn === writer.durableLsn ? lsn : this.#reader.cutBefore(lsn))
+      await this.#unlink(await writer.rewind(cutOf))
+    })
+    return rewinding.finally(() => writer.resume())
+  }
+
+  /** Trims and rewinds run one at a time. */
+  #inTurn(run: () => Promise<void>): Promise<void> {
+    const running = this.#changing.then(run)
+    this.#changing = running.catch(() => {})
+    return running
+  }
+
+  async #unlink(numbers: readonly number[]): Promise<void> {
+    for (const number of numbers) {
+      await this.#opened.directory.unlink(segmentName(number)).catch(error => {
+        this.#options.logger?.warn({ err: error }, 'riolog: a dead segment stays')
+      })
+    }
   }
 
   async #trim(writer: Writer, lsn: number): Promise<void> {
     if (lsn <= this.trimLsn) return
     await writer.updateManifest(() => ({ trimLsn: lsn }))
-    const { chain, directory, manifestFile } = this.#opened
+    const { chain, manifestFile } = this.#opened
     const { trimLsn, floor } = manifestFile!.current
-    for (const { header } of chain.retireBefore(trimLsn, floor)) {
-      await directory.unlink(segmentName(header.number)).catch(error => {
-        this.#options.logger?.warn({ err: error }, 'riolog: a trimmed segment stays')
-      })
-    }
+    await this.#unlink(chain.retireBefore(trimLsn, floor).map(({ header }) => header.number))
   }
 
   info(): LogInfo {
@@ -340,9 +372,9 @@ export class Log {
     const writer = this.#writer
     try {
       if (writer === undefined || manifestFile === undefined) return
+      await this.#changing
       await writer.stop()
       await this.#sweeping
-      await this.#trimming
       if (writer.poison !== undefined) throw writer.poison
       if (writer.hasForked) await manifestFile.update({ floor: writer.durableLsn, pinned: true })
     } finally {
@@ -356,14 +388,7 @@ export class Log {
 
   /** Files that no manifest copy reaches any more, left by earlier openings. */
   async #sweep(): Promise<void> {
-    const { directory, deadNumbers } = this.#opened
-    for (const number of deadNumbers) {
-      try {
-        await directory.unlink(segmentName(number))
-      } catch (error) {
-        this.#options.logger?.warn({ err: error }, 'riolog: a dead segment stays')
-      }
-    }
+    await this.#unlink(this.#opened.deadNumbers)
   }
 
   #refuseIfClosed(): void {

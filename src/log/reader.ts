@@ -1,7 +1,7 @@
 /** Reading records by LSN, and the groups that a scan walks. Every byte handed out is verified. */
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
-import { CorruptionError, RiologError } from '../errors.ts'
+import { CorruptionError, invalidArgument, RiologError } from '../errors.ts'
 import {
   alignDown,
   alignUp,
@@ -11,6 +11,7 @@ import {
   segmentOf,
 } from '../segment/format.ts'
 import {
+  BATCH_FIRST,
   claimedLength,
   type GroupInfo,
   groupEnd,
@@ -88,11 +89,13 @@ export class Reader {
     const from = alignDown(lsn, alignment)
     // Off the alignment of records, or in the header block: no record starts there.
     if (lsn % RECORD_ALIGNMENT !== 0 || lsn < segment.base + alignment) throw notFound(lsn)
-    const first = Math.min(2 * alignment, end - from)
+    // Whole blocks, also where a rewind has cut within one.
+    const most = alignUp(end - from, alignment)
+    const first = Math.min(2 * alignment, most)
     const found = await this.#recordIn(segment, lsn, from, first, end)
     if (found.data !== undefined) return found.data
     const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + found.claimed, alignment)
-    if (needed > first && needed <= Math.min(2 * maxGroup, end - from)) {
+    if (needed > first && needed <= Math.min(2 * maxGroup, most)) {
       const whole = await this.#recordIn(segment, lsn, from, needed, end)
       if (whole.data !== undefined) return whole.data
     }
@@ -134,15 +137,53 @@ export class Reader {
   async #group({ segment, lsn }: Position, end: number, window: Window): Promise<LoadedGroup> {
     const { maxGroup, alignment } = this.#chain
     const { base, file, header } = segment
-    if (segment.retired) throw trimmed(lsn, this.#trimLsn())
+    if (segment.retired) {
+      throw lsn < this.#trimLsn() ? trimmed(lsn, this.#trimLsn()) : rewound(lsn)
+    }
+    // A rewind may have cut within a group, which verifies as a whole only.
+    const within = end === segment.cut && end % alignment !== 0
+    const limit = within ? this.#chain.fileEnd(segment) : end
     const place = { salt: header.salt, lsn }
     const { found, bytes } = await this.#chain.reading(segment, () =>
-      window.group(file, lsn - base, place, maxGroup, end - base),
+      window.group(file, lsn - base, place, maxGroup, limit - base),
     )
     if (found.kind !== 'whole') {
       throw corrupt('a group below the durable LSN does not verify', segment, lsn)
     }
     return { group: found.group, end: groupEnd(found.group, alignment), bytes }
+  }
+
+  /**
+   * Where the log has to end for the record at a durable LSN to be the first one that is gone.
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT inside a batch; what {@link read} throws
+   */
+  cutBefore(lsn: number): Promise<number> {
+    return this.#tracked(async () => {
+      const segment = this.#segmentFor(lsn)
+      const window = new Window(this.#chain.alignment)
+      const end = Math.min(segment.cut, this.#durableLsn())
+      const at = await this.#chain.reading(segment, () =>
+        this.#groupAtOrBefore(segment, lsn, window),
+      )
+      const { group, bytes } = await this.#group({ segment, lsn: at }, end, window)
+      const lsns = [...recordsOf(bytes, 0, group)].map(record => record.lsn)
+      if (!lsns.includes(lsn)) throw notFound(lsn)
+      const isFirst = lsn === lsns[0]
+      if (group.batch > BATCH_FIRST || (group.batch === BATCH_FIRST && !isFirst)) {
+        throw invalidArgument(`LSN ${lsn} is inside a batch, which is dropped as a whole or not`)
+      }
+      // `previousEnd` is the group's own place, but in a segment's first group the end of the parent.
+      return isFirst ? group.previousEnd : lsn
+    })
+  }
+
+  /** Cuts of rewinds, in their order: an iterator that is beyond a later one has lost its place. */
+  readonly rewinds: number[] = []
+
+  /** @throws ERR_RIOLOG_REWOUND */
+  refuseRewound(reached: number, seen: number): void {
+    const cut = Math.min(...this.rewinds.slice(seen))
+    if (reached > cut) throw rewound(cut)
   }
 
   /** @throws ERR_RIOLOG_TRIMMED for a group that trims have overtaken, though its file is still there */

@@ -25,6 +25,9 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   #position: Position | undefined
   #bytes: Uint8Array = new Uint8Array()
   #records: ReturnType<typeof recordsOf> | undefined
+  /** Nothing at or behind this LSN lives of the group at hand. */
+  #cut = 0
+  #rewindsSeen: number
   #started = false
   #done = false
   /** Calls of `next` that have not settled: those behind them wait their turn. */
@@ -48,6 +51,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
     this.#to = to
     this.#check = check
     this.#more = more
+    this.#rewindsSeen = reader.rewinds.length
   }
 
   next(): Promise<Next> {
@@ -82,11 +86,20 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
     if (this.#done) return END
     try {
       this.#check()
+      this.#checkRewinds()
       return this.#recordInGroup()
     } catch (error) {
       this.#done = true
       throw error
     }
+  }
+
+  #checkRewinds(): void {
+    const { rewinds } = this.#reader
+    if (rewinds.length === this.#rewindsSeen) return
+    this.#reader.refuseRewound(this.#position?.lsn ?? this.#from, this.#rewindsSeen)
+    this.#to = Math.min(this.#to, ...rewinds.slice(this.#rewindsSeen))
+    this.#rewindsSeen = rewinds.length
   }
 
   #recordInGroup(): Next | undefined {
@@ -95,6 +108,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
       if (next === undefined || next.done) return undefined
       const { lsn, from, to } = next.value
       if (lsn < this.#from) continue
+      if (lsn >= this.#cut) return undefined
       return { done: false, value: { lsn, data: Buffer.from(this.#bytes.subarray(from, to)) } }
     }
   }
@@ -108,6 +122,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
         } else if (this.#more !== undefined && !this.#done) {
           this.#to = await this.#more(this.#to)
           this.#check()
+          this.#checkRewinds()
         } else {
           break
         }
@@ -137,6 +152,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
         this.#reader.refuseTrimmed(loaded)
         this.#records = recordsOf(loaded.bytes, 0, loaded.group)
         this.#bytes = loaded.bytes
+        this.#cut = position.segment.cut
         return true
       }
       const next = this.#reader.next(position.segment)

@@ -71,6 +71,28 @@ export class SegmentSupply {
     this.#preparing = this.#prepare(parent)
   }
 
+  /**
+   * A segment for a rewind, which the manifest does not name yet, beside the one that is ready. Nothing
+   * is prepared at the same time.
+   * @throws ERR_RIOLOG_NO_SPACE and others that leave the log usable ({@link isHarmless}), SystemError
+   */
+  async prepareFork(parent: SegmentRef): Promise<PreparedSegment> {
+    await this.settled()
+    const { maker, manifest, batchBytes } = this.#parts
+    const fileBytes = SegmentMaker.fileBytes(manifest.current, 0, batchBytes)
+    return maker.prepare(manifest.current, parent, fileBytes, async () => this.#abandonIfStopped())
+  }
+
+  /** A rewind is in force: what was prepared before has the wrong parent. Returns its number. */
+  forkedTo(segment: PreparedSegment): number | undefined {
+    const dead = this.#ready
+    this.#ready = undefined
+    this.#lastFileBytes = segment.header.fileBytes
+    this.#names = true
+    dead?.file.close()
+    return dead?.header.number
+  }
+
   /** Hands out the segment that is ready; the file after it is longer. */
   take(): PreparedSegment {
     const segment = this.#ready
@@ -152,7 +174,7 @@ export class SegmentSupply {
 }
 
 /** The disk is full, or no file could be made: no manifest names it, and nothing else is in doubt. */
-function isHarmless(error: unknown): boolean {
+export function isHarmless(error: unknown): boolean {
   if (!(error instanceof RiologError)) return false
   if (error instanceof SystemError && error.syscall === 'openat') return true
   return error.code === 'ERR_RIOLOG_NO_SPACE' || error.code === 'ERR_RIOLOG_LSN_EXHAUSTED'

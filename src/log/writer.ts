@@ -17,7 +17,7 @@ import { NO_SEGMENT } from './manifest.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { Arena, PendingGroup } from './pending-group.ts'
 import type { PreparedSegment, SegmentMaker } from './segment-maker.ts'
-import { SegmentSupply } from './segment-supply.ts'
+import { isHarmless, SegmentSupply } from './segment-supply.ts'
 
 /** The next segment is prepared once this part of the current file is used. */
 const PREPARE_AT = 1 / 4
@@ -43,6 +43,8 @@ export interface WriterParts {
   readonly idleStampMs: number
   /** Told of each failure that poisons, and of files that could not be prepared. */
   readonly onTrouble: (what: string, error: unknown) => void
+  /** Told of the cut at the moment that a rewind is in force. */
+  readonly onRewound: (cut: number) => void
   /** Told when the opening's first segment is in force: both manifest copies name it. */
   readonly onForked: () => void
 }
@@ -84,6 +86,8 @@ export class Writer {
   #idleTimer: NodeJS.Timeout | undefined
   #stamping: Promise<void> = Promise.resolve()
   #stopped = false
+  /** Rewinds under way or waiting for their turn: nothing is taken meanwhile. */
+  #paused = 0
   #waitingForRoom: { resolve: () => void; reject: (error: unknown) => void }[] = []
   #poison: PoisonedError | undefined
 
@@ -317,12 +321,72 @@ export class Writer {
   async updateManifest(change: () => { readonly trimLsn?: number }): Promise<void> {
     if (this.#poison) throw this.#poison
     try {
-      await this.#parts.manifest.update(() => ({ ...change(), floor: this.#durableLsn }))
+      const { manifest } = this.#parts
+      // A rewind may have raised the floor and not yet told us.
+      const floor = () => Math.max(manifest.current.floor, this.#durableLsn)
+      await manifest.update(() => ({ ...change(), floor: floor() }))
     } catch (error) {
       this.#failAll(error)
       throw this.#poison
     }
     this.#offerRoom() // an opening's fork waits for the manifest
+  }
+
+  /**
+   * Drops everything from a place on that `cutOf` finds once all is durable that was appended. The
+   * caller has paused appends. Returns the numbers of segments that are dead then.
+   * @throws what `cutOf` throws, ERR_RIOLOG_NO_SPACE: nothing has changed
+   * @throws ERR_RIOLOG_POISONED: whether it is in force is undecided
+   */
+  async rewind(cutOf: () => Promise<number>): Promise<number[]> {
+    await this.flush()
+    const cut = await cutOf()
+    return cut === this.#durableLsn ? [] : await this.#forkAt(cut)
+  }
+
+  /** What is appended from now on comes behind a rewind; it is taken when all of them are done. */
+  pause(): void {
+    this.#paused++
+  }
+
+  resume(): void {
+    this.#paused--
+    if (this.#paused === 0 && !this.#poison) this.#offerRoom()
+  }
+
+  /** As {@link #fork}, but beside the event loop: nothing is in flight, and appends wait. */
+  async #forkAt(cut: number): Promise<number[]> {
+    const { chain, directory, manifest } = this.#parts
+    const parent = cut === 0 ? NO_SEGMENT : chain.holdingEnd(cut)!.header
+    let prepared: PreparedSegment
+    try {
+      prepared = await this.#supply.prepareFork(parent)
+    } catch (error) {
+      if (isHarmless(error)) throw error
+      this.#failAll(error)
+      throw this.#poison
+    }
+    const segment = this.#asLive(prepared)
+    const arena = this.#takeArena()
+    const { link, length } = this.#linkGroup(arena, segment, cut)
+    const end = link.end(this.#alignment)
+    try {
+      await segment.file.write(arena.buffer, 0, length, this.#alignment)
+      await segment.file.sync()
+      await directory.sync()
+      await manifest.update({ newest: segment.header, floor: end, pinned: false })
+    } catch (error) {
+      segment.file.close()
+      this.#failAll(error)
+      throw this.#poison
+    }
+    this.#freeArenas.push(arena)
+    const dropped = chain.rewindTo(cut).map(({ header }) => header.number)
+    this.#parts.onRewound(cut)
+    const spare = this.#supply.forkedTo(prepared)
+    if (spare !== undefined) dropped.push(spare)
+    this.#moveInto(segment, cut, end)
+    return dropped
   }
 
   /** After a poison too: what the kernel has, it may still be writing from our memory. */
@@ -370,6 +434,7 @@ export class Writer {
 
   /** An open group with room for records; undefined when memory or the next segment is not there. */
   #groupFor(spanBytes: number): PendingGroup | undefined {
+    if (this.#paused > 0) return undefined
     if (this.#open?.fits(spanBytes)) return this.#open
     if (!this.#canTake(spanBytes)) return undefined
     if (!this.#forked) this.#fork()
@@ -388,6 +453,7 @@ export class Writer {
 
   /** Whether a record would be taken now. If only the next segment is missing, it is asked for. */
   #canTake(spanBytes: number): boolean {
+    if (this.#paused > 0) return false
     if (this.#open?.fits(spanBytes)) return true
     if (!this.#forked && this.#parts.manifest.busy) return false
     const needsSegment = !this.#forked || this.#mustRotate(spanBytes)
@@ -565,9 +631,7 @@ export class Writer {
     const cut = this.#position
     const arena = this.#takeArena()
     const segment = this.#asLive(this.#supply.take())
-    const at = segment.base + this.#alignment
-    const link = new PendingGroup(arena, segment, at, cut, this.#maxGroup)
-    const length = link.seal(cut, this.#alignment)
+    const { link, length } = this.#linkGroup(arena, segment, cut)
     const end = link.end(this.#alignment)
     try {
       segment.file.writeBlocking(arena.buffer, 0, length, this.#alignment)
@@ -580,15 +644,28 @@ export class Writer {
       throw this.#poison
     }
     this.#freeArenas.push(arena)
-    this.#forked = true
     this.#supply.nameFromNowOn()
-    this.#enter(segment, link.previousEnd)
+    this.#moveInto(segment, cut, end)
+  }
+
+  /** The group without records that tells where the parent ends. */
+  #linkGroup(arena: Arena, segment: LiveSegment, cut: number) {
+    const at = segment.base + this.#alignment
+    const link = new PendingGroup(arena, segment, at, cut, this.#maxGroup)
+    return { link, length: link.seal(cut, this.#alignment) }
+  }
+
+  /** The manifest names a segment whose link group is durable. */
+  #moveInto(segment: LiveSegment, cut: number, end: number): void {
+    const isFirst = !this.#forked
+    this.#forked = true
+    this.#enter(segment, cut)
     segment.firstGroupEnd = end
     this.#position = end
     this.#syncedLsn = end
     this.#durableLsn = end
     this.#wakeWatchers()
-    this.#parts.onForked()
+    if (isFirst) this.#parts.onForked()
   }
 
   #rotate(link: number): void {

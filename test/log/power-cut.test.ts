@@ -39,6 +39,7 @@ async function work(log: Log, random: Random, oracle: Oracle, device: SimulatedD
     }
     if (random.chance(0.5)) acknowledgeWhenDurable(log, oracle)
     if (random.chance(0.1)) trim(log, random, oracle)
+    if (random.chance(0.05)) await rewind(log, random, oracle, device)
     if (random.chance(0.5)) await turn()
   }
   if (random.chance(0.3)) await settledOrOff(log.close(), device)
@@ -61,6 +62,20 @@ function trim(log: Log, random: Random, oracle: Oracle): void {
     () => oracle.trimmed(lsn),
     () => {},
   )
+}
+
+async function rewind(log: Log, random: Random, oracle: Oracle, device: SimulatedDevice) {
+  const lsns = oracle.firstLsns()
+  if (lsns.length === 0) return
+  const lsn = lsns[random.int(0, lsns.length - 1)]
+  oracle.rewindAsked(lsn)
+  const rewinding = log.rewind(lsn).then(
+    () => oracle.rewound(lsn),
+    error => {
+      if (error.code !== 'ERR_RIOLOG_POISONED') oracle.rewound(undefined)
+    },
+  )
+  await settledOrOff(rewinding, device)
 }
 
 function acknowledgeWhenDurable(log: Log, oracle: Oracle) {

@@ -25,6 +25,7 @@ interface Appended {
 export class Oracle {
   readonly #appended = new Map<number, Appended>()
   #trimsAsked: number[] = []
+  #rewindAsked: number | undefined
   #trimmedTo = 0
 
   appended(lsn: number, data: Buffer, batch = lsn): void {
@@ -40,6 +41,25 @@ export class Oracle {
   /** And now they must be. */
   trimmed(lsn: number): void {
     this.#trimmedTo = Math.max(this.#trimmedTo, lsn)
+  }
+
+  /** This record and all behind it may be gone from now on. */
+  rewindAsked(lsn: number): void {
+    this.#rewindAsked = lsn
+  }
+
+  /** And now they must be; undefined: it was refused. */
+  rewound(lsn: number | undefined): void {
+    this.#rewindAsked = undefined
+    if (lsn === undefined) return
+    for (const each of [...this.#appended.keys()]) if (each >= lsn) this.#appended.delete(each)
+  }
+
+  /** Acknowledged records that begin a batch or stand alone. */
+  firstLsns(): number[] {
+    return [...this.#appended.values()]
+      .filter(r => r.acknowledged && r.batch === r.lsn)
+      .map(r => r.lsn)
   }
 
   acknowledgedLsns(): number[] {
@@ -67,6 +87,9 @@ export class Oracle {
   judge(found: readonly { lsn: number; data: Buffer }[]): string[] {
     const wrong: string[] = []
     this.#forgetTrimmed(found[0]?.lsn)
+    const rewind = this.#rewindAsked
+    const below = [...this.#appended.keys()].filter(lsn => rewind === undefined || lsn < rewind)
+    this.rewound(found.length === below.length ? rewind : undefined)
     const expected = [...this.#appended.values()].sort((a, b) => a.lsn - b.lsn)
     const next = expected[found.length]
     if (next !== undefined && expected[found.length - 1]?.batch === next.batch) {
