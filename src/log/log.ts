@@ -233,9 +233,7 @@ export class Log {
    */
   scan(options: ScanOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
-    return new Scan(this.#reader, this.#from(options), this.durableLsn, () =>
-      this.#refuseIfClosed(),
-    )
+    return new Scan(this.#reader, fromOf(options), this.durableLsn, () => this.#refuseIfClosed())
   }
 
   /**
@@ -260,13 +258,7 @@ export class Log {
       if (writer.poison !== undefined && writer.durableLsn <= end) throw writer.poison
       return writer.durableLsn
     }
-    return new Scan(this.#reader, this.#from(options), this.durableLsn, check, more)
-  }
-
-  /** 0 is the beginning, wherever that is by now. */
-  #from({ from = 0 }: ScanOptions): number {
-    checkLsn(from)
-    return from === 0 ? this.trimLsn : from
+    return new Scan(this.#reader, fromOf(options), this.durableLsn, check, more)
   }
 
   /**
@@ -406,6 +398,12 @@ export class Log {
     checkRecord(record)
     return writer
   }
+}
+
+/** 0 is the beginning, wherever that is by now. */
+function fromOf({ from = 0 }: ScanOptions): number {
+  checkLsn(from)
+  return from
 }
 
 function checkRecord(record: unknown): void {

@@ -103,8 +103,8 @@ export class Reader {
   }
 
   /**
-   * Where a scan begins: the segment and group of the first record at or after `from`. Undefined when
-   * there is none.
+   * Where a scan begins: the segment and group of the first record at or after `from`, or after the
+   * place to which the log was trimmed, for 0. Undefined when there is none.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, CorruptionError, SystemError
    */
   start(from: number, window: Window): Promise<Position | undefined> {
@@ -112,10 +112,11 @@ export class Reader {
   }
 
   async #start(from: number, window: Window): Promise<Position | undefined> {
-    if (from >= this.#durableLsn()) return undefined
+    const least = from === 0 ? this.#trimLsn() : from
+    if (least >= this.#durableLsn()) return undefined
     const segment = this.#firstAtOrAfter(from)
     if (segment === undefined) return undefined
-    const first = Math.max(from, segment.base + this.#chain.alignment)
+    const first = Math.max(least, segment.base + this.#chain.alignment)
     const found = () => this.#groupAtOrBefore(segment, first, window)
     return { segment, lsn: await this.#chain.reading(segment, found) }
   }
@@ -191,6 +192,11 @@ export class Reader {
     if (end <= this.#trimLsn()) throw trimmed(group.lsn, this.#trimLsn())
   }
 
+  /** The LSN to which the log is trimmed. */
+  get trimLsn(): number {
+    return this.#trimLsn()
+  }
+
   get alignment(): number {
     return this.#chain.alignment
   }
@@ -262,8 +268,13 @@ export class Reader {
   }
 
   #firstAtOrAfter(from: number): LiveSegment | undefined {
-    if (from > 0 && from < this.#trimLsn()) throw trimmed(from, this.#trimLsn())
     const { segments } = this.#chain
+    if (from === 0) {
+      // A rewind may have gone back to before the place of a trim.
+      const oldest = this.#trimLsn()
+      return segments.find(({ base, cut }) => base >= oldest || oldest < cut)
+    }
+    if (from < this.#trimLsn()) throw trimmed(from, this.#trimLsn())
     const holding = this.#chain.holding(from)
     if (holding !== undefined && from <= holding.cut) return holding
     if (holding !== undefined && holding !== segments.at(-1)) throw rewound(from)

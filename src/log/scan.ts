@@ -19,6 +19,8 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   readonly #reader: Reader
   readonly #window: Window
   readonly #from: number
+  /** The same, where 0 stands for the beginning. */
+  #least: number
   #to: number
   readonly #more: ((to: number) => Promise<number>) | undefined
   readonly #check: () => void
@@ -48,6 +50,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
     this.#reader = reader
     this.#window = new Window(reader.alignment)
     this.#from = from
+    this.#least = from === 0 ? reader.trimLsn : from
     this.#to = to
     this.#check = check
     this.#more = more
@@ -107,7 +110,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
       const next = this.#records?.next()
       if (next === undefined || next.done) return undefined
       const { lsn, from, to } = next.value
-      if (lsn < this.#from) continue
+      if (lsn < this.#least) continue
       if (lsn >= this.#cut) return undefined
       return { done: false, value: { lsn, data: Buffer.from(this.#bytes.subarray(from, to)) } }
     }
@@ -148,7 +151,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
       if (position.lsn < end) {
         const loaded = await this.#reader.group(position, end, this.#window)
         this.#position = { segment: position.segment, lsn: loaded.end }
-        if (loaded.end <= this.#from) continue // it only led to the place
+        if (loaded.end <= this.#least) continue // it only led to the place
         this.#reader.refuseTrimmed(loaded)
         this.#records = recordsOf(loaded.bytes, 0, loaded.group)
         this.#bytes = loaded.bytes
