@@ -23,7 +23,7 @@ export interface LiveSegment {
   /** The LSN of the file's first byte. */
   readonly base: number
   /** The first group's header, where one verifies: it tells where the parent ends. */
-  readonly firstGroup: GroupInfo | undefined
+  firstGroup: GroupInfo | undefined
   /** Where the parent ends; undefined while the segment is prepared and unused. */
   link: number | undefined
   /** The end of the first group, once it is durable. */
@@ -187,6 +187,36 @@ function linkOf(segment: LiveSegment, manifest: Manifest): number | undefined {
     throw new CorruptionError(`the first group links to LSN ${link}, not into the parent`, where)
   }
   return link
+}
+
+/**
+ * The newest segment may have been prepared ahead, and be in use by now: its first group then tells
+ * where its parent ends. Nothing else of a live chain changes without the manifest.
+ */
+export async function lookForFirstGroup(chain: LiveChain): Promise<void> {
+  const [parent, newest] = [undefined, undefined, ...chain.segments].slice(-2)
+  if (newest === undefined || newest.firstGroup !== undefined) return
+  const { alignment, maxGroup } = chain
+  const lsn = newest.base + alignment
+  const group = await groupHeaderAt(newest, lsn, alignment, maxGroup)
+  if (group === undefined) return
+  newest.firstGroup = group
+  newest.link = group.previousEnd
+  newest.firstGroupEnd = groupEnd(group, alignment)
+  if (parent !== undefined) parent.cut = group.previousEnd
+}
+
+/** One block, read from the device. */
+export async function groupHeaderAt(
+  { file, header, base }: LiveSegment,
+  lsn: number,
+  alignment: number,
+  maxGroup: number,
+): Promise<GroupInfo | undefined> {
+  const buffer = allocateBuffer(alignment)
+  const length = await file.read(buffer, 0, alignment, lsn - base)
+  const place = { salt: header.salt, lsn }
+  return readGroupHeader(buffer.bytes.subarray(0, length), 0, place, maxGroup)
 }
 
 async function openLive(

@@ -2,6 +2,7 @@ import { chooseDisk } from '../disk/choose.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
 import { checkFormat, maxRecordBytes, segmentName } from '../segment/format.ts'
+import { Follower } from './follower.ts'
 import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
 import { Reader } from './reader.ts'
@@ -16,6 +17,8 @@ export interface ScanOptions {
 
 export interface TailOptions extends ScanOptions {
   readonly signal?: AbortSignal
+  /** How often a read-only log looks for more, in milliseconds; 20. */
+  readonly pollMs?: number
 }
 
 /** What a log is made of: `log.info()`. */
@@ -50,6 +53,7 @@ export class Log {
   readonly #writer: Writer | undefined
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
+  readonly #followers = new Set<Follower>()
   #closing: Promise<void> | undefined
 
   private constructor(disk: Disk, options: CheckedOptions, opened: Opened) {
@@ -238,14 +242,16 @@ export class Log {
 
   /**
    * The durable records from the first at or after `from` on, and each one that becomes durable: it
-   * waits for more until the loop is left, the signal aborts or the log is closed.
+   * waits for more until the loop is left, the signal aborts or the log is closed. On a log that was
+   * opened with `readOnly` it follows the writer of another process, looking every `pollMs`.
    * @throws ERR_RIOLOG_TRIMMED when trims have overtaken it, naming the oldest LSN that there is
    * @throws ERR_RIOLOG_CANCELED with the signal's reason, ERR_RIOLOG_CLOSED, ERR_RIOLOG_POISONED behind
    *   the last durable record, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, SystemError
    */
   tail(options: TailOptions = {}): AsyncIterableIterator<LogRecord> {
-    const writer = this.#openWriter()
-    const { signal } = options
+    this.#refuseIfClosed()
+    const { signal, pollMs = 20 } = options
+    if (!(pollMs > 0 && pollMs <= 60_000)) throw invalidArgument('pollMs is above 0, up to 60000')
     const check = () => {
       this.#refuseIfClosed()
       if (signal?.aborted !== true) return
@@ -253,12 +259,33 @@ export class Log {
         cause: signal.reason,
       })
     }
+    const writer = this.#writer
+    if (writer === undefined) return this.#follow(fromOf(options), pollMs, check)
     const more = async (end: number) => {
       await writer.durableBeyond(end, signal)
       if (writer.poison !== undefined && writer.durableLsn <= end) throw writer.poison
-      return writer.durableLsn
+      return { to: writer.durableLsn, reader: this.#reader }
     }
     return new Scan(this.#reader, fromOf(options), this.durableLsn, check, more)
+  }
+
+  #follow(from: number, pollMs: number, check: () => void): Scan {
+    const follower = new Follower(this.#disk, this.#opened.directory.path, pollMs)
+    this.#followers.add(follower)
+    const end = async () => {
+      this.#followers.delete(follower)
+      await follower.end()
+    }
+    const more = async (reached: number) => {
+      try {
+        return await follower.more(reached, check)
+      } catch (error) {
+        await end()
+        throw error
+      }
+    }
+    // From a view of its own on, also for what this opening has seen.
+    return new Scan(this.#reader, from, 0, check, more, end)
   }
 
   /**
@@ -370,6 +397,7 @@ export class Log {
       if (writer.poison !== undefined) throw writer.poison
       if (writer.hasForked) await manifestFile.update({ floor: writer.durableLsn, pinned: true })
     } finally {
+      for (const follower of this.#followers) await follower.end()
       await this.#reader.idle()
       chain.close()
       manifestFile?.file.close()

@@ -105,10 +105,16 @@ export async function openForWriting(
 const READ_ONLY_TRIES = 16
 
 /**
+ * @param options.follows the opener goes on behind the end: segments behind it stay in the chain
+ *
  * Opens without a lock and without a write, and shows only what is proven to have been durable. A
  * writer beside it may be moving on: what looks damaged is looked at again, and the manifest too.
  */
-export async function openForReading(disk: Disk, path: string): Promise<Opened> {
+export async function openForReading(
+  disk: Disk,
+  path: string,
+  { follows = false } = {},
+): Promise<Opened> {
   const directory = await openDirectory(disk, path, undefined)
   let file: DiskFile | undefined
   try {
@@ -116,7 +122,7 @@ export async function openForReading(disk: Disk, path: string): Promise<Opened> 
     for (let tries = 1; ; tries++) {
       const seen = await readManifest(file)
       try {
-        return await lookAround(directory, file, seen)
+        return await lookAround(directory, file, seen, follows)
       } catch (error) {
         const moved = !sameManifest(seen, await readManifest(file))
         const unfinished = isDamage(error) && (moved || tries === 1)
@@ -134,6 +140,7 @@ async function lookAround(
   directory: DiskDirectory,
   file: DiskFile,
   seen: ManifestVerdict,
+  follows: boolean,
 ): Promise<Opened> {
   if (seen.kind === 'none') throw await missingManifest(directory, undefined)
   const [manifest] = goodManifest(seen)
@@ -144,7 +151,8 @@ async function lookAround(
     const verdict = judge(facts)
     if (verdict.kind === 'corruption') throw verdict.error
     const end = Math.min(facts.provenEnd, verdict.end)
-    chain.endAt(end)
+    // What is behind the end may be the log's own soon, for one who follows its writer.
+    if (!follows) chain.endAt(end)
     const report: RecoveryReport = {
       verdict: verdict.kind,
       end: verdict.end,

@@ -16,7 +16,7 @@ import {
   readGroupHeader,
 } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
-import type { LiveChain, LiveSegment } from './live-chain.ts'
+import { groupHeaderAt, type LiveChain, type LiveSegment } from './live-chain.ts'
 import type { Manifest } from './manifest.ts'
 
 export interface BadGroup {
@@ -83,10 +83,32 @@ export async function gatherFacts(manifest: Manifest, chain: LiveChain): Promise
   const window = new Window(chain.alignment)
   const prefix = await verifyFrom(floor, holding, chain, window)
   const evidence = prefix.bad ? await findEvidence(prefix, chain, window) : prefix.evidence
-  const { verifiedEnd, endBeforeBatch, bad, batches } = prefix
-  const inside = batches.find(({ from, to }) => from < evidence && evidence < to)
-  const provenEnd = inside?.from ?? evidence
+  const { verifiedEnd, endBeforeBatch, bad } = prefix
+  const provenEnd = provenEndOf(prefix, evidence)
   return { pinned, floor, verifiedEnd, evidence, provenEnd, endBeforeBatch, bad }
+}
+
+/**
+ * How far the log is proven durable, from an end on that is known to be: what one who follows a writer
+ * may show. Looks for no damage: an opening does.
+ */
+export async function provenFrom(end: number, chain: LiveChain, window: Window): Promise<number> {
+  const holding = holdingFloor(end, chain)
+  if (holding === undefined) return end
+  // One block tells whether there is anything new, which is not so most of the time.
+  const next = end === holding.cut ? chain.segments[chain.indexOf(holding) + 1] : holding
+  const at = next === holding ? end : (next?.base ?? 0) + chain.alignment
+  if (next === undefined || at >= next.cut) return end
+  const { alignment, maxGroup } = chain
+  if ((await groupHeaderAt(next, at, alignment, maxGroup)) === undefined) return end
+  window.forget()
+  const prefix = await verifyFrom(end, holding, chain, window)
+  return Math.max(end, Math.min(provenEndOf(prefix), prefix.endBeforeBatch))
+}
+
+/** The evidence, or the end before a batch that it is in. */
+function provenEndOf({ batches, evidence }: Prefix, most = evidence): number {
+  return batches.find(({ from, to }) => from < most && most < to)?.from ?? most
 }
 
 /**

@@ -7,6 +7,9 @@ export interface LogRecord {
   readonly data: Buffer
 }
 
+/** Of a tail: waits until there is something behind `to`; gives the new end, and who reads up to it. */
+export type More = (to: number) => Promise<{ readonly to: number; readonly reader: Reader }>
+
 type Next = IteratorResult<LogRecord, undefined>
 
 const END: Next = { done: true, value: undefined }
@@ -16,14 +19,15 @@ const END: Next = { done: true, value: undefined }
  * generator costs about as much for each record as reading it does.
  */
 export class Scan implements AsyncIterableIterator<LogRecord> {
-  readonly #reader: Reader
+  #reader: Reader
   readonly #window: Window
-  readonly #from: number
+  #from: number
   /** The same, where 0 stands for the beginning. */
   #least: number
   #to: number
-  readonly #more: ((to: number) => Promise<number>) | undefined
+  readonly #more: More | undefined
   readonly #check: () => void
+  readonly #onEnd: (() => Promise<void>) | undefined
   #position: Position | undefined
   #bytes: Uint8Array = new Uint8Array()
   #records: ReturnType<typeof recordsOf> | undefined
@@ -38,14 +42,16 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
 
   /**
    * @param check throws when the log has been closed meanwhile
-   * @param more of a tail: waits until there is something behind `to`, and gives the new end
+   * @param more of a tail
+   * @param onEnd called when a tail's loop is left
    */
   constructor(
     reader: Reader,
     from: number,
     to: number,
     check: () => void,
-    more?: (to: number) => Promise<number>,
+    more?: More,
+    onEnd?: () => Promise<void>,
   ) {
     this.#reader = reader
     this.#window = new Window(reader.alignment)
@@ -54,6 +60,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
     this.#to = to
     this.#check = check
     this.#more = more
+    this.#onEnd = onEnd
     this.#rewindsSeen = reader.rewinds.length
   }
 
@@ -77,6 +84,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
 
   async return(): Promise<Next> {
     this.#done = true
+    await this.#onEnd?.()
     return END
   }
 
@@ -123,7 +131,9 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
           const record = this.#recordInGroup()
           if (record !== undefined) return record
         } else if (this.#more !== undefined && !this.#done) {
-          this.#to = await this.#more(this.#to)
+          const { to, reader } = await this.#more(this.#to)
+          this.#to = to
+          if (reader !== this.#reader) this.#goOnWith(reader)
           this.#check()
           this.#checkRewinds()
         } else {
@@ -131,6 +141,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
         }
       }
     } catch (error) {
+      if (this.#done) return END // the loop was left meanwhile
       this.#done = true
       throw error
     }
@@ -138,8 +149,20 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
     return END
   }
 
+  /** Another view of the log, from where this one ends. */
+  #goOnWith(reader: Reader): void {
+    this.#reader = reader
+    this.#rewindsSeen = reader.rewinds.length
+    const reached = this.#position?.lsn
+    if (reached !== undefined) this.#from = reached
+    this.#least = this.#from === 0 ? reader.trimLsn : this.#from
+    this.#started = false
+    this.#position = undefined
+  }
+
   /** False at the end of what is to be read. */
   async #nextGroup(): Promise<boolean> {
+    if (this.#to === 0) return false
     if (!this.#started) {
       this.#position = await this.#reader.start(this.#from, this.#window)
       this.#started = this.#position !== undefined

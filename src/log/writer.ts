@@ -357,10 +357,11 @@ export class Writer {
   /** As {@link #fork}, but beside the event loop: nothing is in flight, and appends wait. */
   async #forkAt(cut: number): Promise<number[]> {
     const { chain, directory, manifest } = this.#parts
-    const parent = cut === 0 ? NO_SEGMENT : chain.holdingEnd(cut)!.header
+    // A cut right behind what a trim has freed: the header names the parent that is gone.
+    const parent = cut === 0 ? NO_SEGMENT : chain.holdingEnd(cut)?.header
     let prepared: PreparedSegment
     try {
-      prepared = await this.#supply.prepareFork(parent)
+      prepared = await this.#supply.prepareFork(parent ?? chain.segments[0].header.parent)
     } catch (error) {
       if (isHarmless(error)) throw error
       this.#failAll(error)

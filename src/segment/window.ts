@@ -54,6 +54,11 @@ export class Window {
     return { found: verifyGroup(bytes, 0, place, maxGroupBytes), bytes }
   }
 
+  /** What was read may have changed since. */
+  forget(): void {
+    this.#file = undefined
+  }
+
   async #read(file: DiskFile, position: number, limit: number): Promise<void> {
     const from = alignDown(position, this.#alignment)
     const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
