@@ -11,4 +11,5 @@ export {
 export { Log, type LogInfo, type ScanOptions, type TailOptions } from './log/log.ts'
 export type { RecoveryReport } from './log/opening.ts'
 export type { LogOptions } from './log/options.ts'
+export type { Pin, PinOptions } from './log/pins.ts'
 export type { LogRecord } from './log/scan.ts'

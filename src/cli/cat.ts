@@ -6,6 +6,7 @@ import { FRAMINGS, type Framing, frame } from './framing.ts'
 import { Output } from './output.ts'
 import { parseLsn } from './values.ts'
 
+/** Options of `cat` and of `tail`. */
 interface CatOptions {
   readonly from?: number
   readonly framing: Framing
@@ -25,6 +26,31 @@ export function addCat(program: Command): void {
     )
     .option('--json', 'print one line of JSON a record, its data in base64')
     .action(cat)
+}
+
+export function addTail(program: Command): void {
+  program
+    .command('tail')
+    .description('the durable records, and each one that becomes durable, until it is interrupted')
+    .argument('<dir>', 'directory of the log; it may be in use')
+    .option('--from <lsn>', 'begin with the first record at or after this LSN', parseLsn)
+    .addOption(
+      new Option('--framing <how>', 'a newline behind each record, or 4 bytes of length before it')
+        .choices(FRAMINGS)
+        .default('line'),
+    )
+    .option('--json', 'print one line of JSON a record, its data in base64')
+    .action(tail)
+}
+
+async function tail(dir: string, { from = 0, framing, json }: CatOptions): Promise<void> {
+  const pieces = json ? asJson : (record: LogRecord) => frame(framing, record.data)
+  await using log = await Log.open(dir, { readOnly: true })
+  const output = new Output()
+  for await (const record of log.tail({ from })) {
+    output.add(pieces(record))
+    await output.flush() // who follows wants each record now
+  }
 }
 
 async function cat(dir: string, { from, framing, json }: CatOptions): Promise<void> {

@@ -3,9 +3,10 @@
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { addAppend } from './append.ts'
-import { addCat } from './cat.ts'
+import { addCat, addTail } from './cat.ts'
 import { fail } from './failure.ts'
 import { addInfo } from './info.ts'
+import { addTrim } from './trim.ts'
 import { addVerify } from './verify.ts'
 
 // From src/cli and from dist/cli alike.
@@ -20,6 +21,8 @@ const program = new Command('riolog')
 
 addAppend(program)
 addCat(program)
+addTail(program)
+addTrim(program)
 addVerify(program)
 addInfo(program)
 

@@ -5,6 +5,7 @@ import { checkFormat, maxRecordBytes, segmentName } from '../segment/format.ts'
 import { Follower } from './follower.ts'
 import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
+import { type Pin, type PinOptions, Pins } from './pins.ts'
 import { Reader } from './reader.ts'
 import { type LogRecord, Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
@@ -53,6 +54,7 @@ export class Log {
   readonly #writer: Writer | undefined
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
+  readonly #pins = new Pins()
   readonly #followers = new Set<Follower>()
   #closing: Promise<void> | undefined
 
@@ -231,6 +233,11 @@ export class Log {
     return this.#reader.read(lsn)
   }
 
+  /** The records at some LSNs, read side by side; rejects like {@link read} of the first that fails. */
+  readMany(lsns: readonly number[]): Promise<Buffer[]> {
+    return Promise.all(lsns.map(lsn => this.read(lsn)))
+  }
+
   /**
    * The durable records, oldest first, up to what is durable when the scan begins.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
@@ -290,18 +297,40 @@ export class Log {
 
   /**
    * Gives up the records before an LSN; it resolves when that is durable, and space was freed where a
-   * whole segment is behind it. An LSN that is trimmed already changes nothing.
+   * whole segment is behind it. An LSN that is trimmed already changes nothing; a {@link pin} holds it
+   * back.
+   * @returns the LSN that the log is trimmed to now
    * @throws ERR_RIOLOG_INVALID_ARGUMENT for one beyond the durable LSN
    * @throws ERR_RIOLOG_POISONED: then the next opening decides whether it took place
    * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
    */
-  async trim(lsn: number): Promise<void> {
+  async trim(lsn: number): Promise<number> {
     const writer = this.#openWriter()
     checkLsn(lsn)
     if (lsn > writer.durableLsn) {
       throw invalidArgument(`LSN ${lsn} is beyond the durable LSN ${writer.durableLsn}`)
     }
-    return this.#inTurn(() => this.#trim(writer, lsn))
+    return this.#inTurn(async () => {
+      await this.#trim(writer, this.#pins.limit(lsn, writer.durableLsn))
+      return this.trimLsn
+    })
+  }
+
+  /**
+   * Keeps the records from an LSN on, whatever is trimmed, until it is released. Pins are not durable:
+   * an opening has none.
+   * @param name for the warning that it was dropped
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
+   */
+  pin(name: string, lsn: number, { maxBytes = Infinity }: PinOptions = {}): Pin {
+    this.#openWriter()
+    checkLsn(lsn)
+    if (typeof name !== 'string' || name === '') throw invalidArgument('a pin needs a name')
+    if (!(maxBytes > 0)) throw invalidArgument('maxBytes must be above 0')
+    if (lsn < this.trimLsn) {
+      throw new RiologError('ERR_RIOLOG_TRIMMED', `LSN ${lsn} was trimmed; oldest: ${this.trimLsn}`)
+    }
+    return this.#pins.add(name, lsn, maxBytes)
   }
 
   /**
@@ -327,14 +356,19 @@ export class Log {
   }
 
   /** Trims and rewinds run one at a time. */
-  #inTurn(run: () => Promise<void>): Promise<void> {
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
     const running = this.#changing.then(run)
-    this.#changing = running.catch(() => {})
+    this.#changing = running.then(
+      () => {},
+      () => {},
+    )
     return running
   }
 
+  /** Not after a poison: what the manifest says is undecided then. */
   async #unlink(numbers: readonly number[]): Promise<void> {
     for (const number of numbers) {
+      if (this.#writer?.poison !== undefined) return
       await this.#opened.directory.unlink(segmentName(number)).catch(error => {
         this.#options.logger?.warn({ err: error }, 'riolog: a dead segment stays')
       })

@@ -150,3 +150,36 @@ t.test('the course of verify runs over the files, not over the gaps between them
   t.ok(course.before(course.end) > course.before(lsns[1]))
   t.equal(courseOf({ ...info, trimLsn: two.firstLsn }).before(two.firstLsn), 0)
 })
+
+t.test('tail follows a writer, record by record', async t => {
+  const { dir } = await logOf(t, ['first', 'second'])
+  await using log = await Log.open(dir, { idleStampMs: 5 })
+  const child = start('tail', dir)
+  let output = ''
+  child.stdout.on('data', data => (output += data))
+  const shows = async (text: string) => {
+    while (output !== text) await once(child.stdout, 'data')
+  }
+  await shows('first\nsecond\n')
+  await log.appendDurable(Buffer.from('third'))
+  await shows('first\nsecond\nthird\n')
+  child.kill('SIGINT')
+  const [code, signal] = await once(child, 'close')
+  t.equal(signal ?? code, 'SIGINT')
+})
+
+t.test('trim gives up the front; a log in use and one that is not there are refused', async t => {
+  const { dir, lsns } = await logOf(t, ['first', 'second'], ['third'])
+  const trimmed = await riolog(['trim', dir, String(lsns[1]), '--json'])
+  t.equal(trimmed.code, 0)
+  t.match(jsonOf(trimmed), { ok: true, trimLsn: lsns[1] })
+  t.same(linesOf((await riolog(['cat', dir])).stdout), ['second', 'third'])
+  const beyond = await riolog(['trim', dir, String(2 ** 50), '--json'])
+  t.match(jsonOf(beyond), { ok: false, code: 'ERR_RIOLOG_INVALID_ARGUMENT' })
+  const missing = await riolog(['trim', `${dir}/none`, '1', '--json'])
+  t.match(jsonOf(missing), { ok: false, code: 'ERR_RIOLOG_NO_LOG' })
+  await using log = await Log.open(dir)
+  t.equal(log.trimLsn, lsns[1])
+  const used = await riolog(['trim', dir, '1', '--json'])
+  t.match(jsonOf(used), { ok: false, code: 'ERR_RIOLOG_LOCKED' })
+})

@@ -1,4 +1,5 @@
 /** Batches, trims and tails on both real engines. */
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import t from 'tap'
 import { Log, type LogRecord } from '../../src/index.ts'
@@ -271,4 +272,32 @@ onEachEngine(t, 'rewind within a group, and not within a batch', async (t, engin
     t.equal((await again.read(group[4])).length, 100)
     await again.close()
   }
+})
+
+onEachEngine(t, 'a pin holds trims back, until it holds back too much', async (t, engine) => {
+  const log = await Log.open(temporaryDirectory(t), { engine, segmentSize: 64 * KIB })
+  const lsns: number[] = []
+  for (let i = 0; i < 30; i++) lsns.push(await log.appendDurable(payloadOf(i, 10_000)))
+  const pin = log.pin('reader', lsns[5])
+  t.equal(await log.trim(lsns[20]), lsns[5])
+  pin.moveTo(lsns[10])
+  pin.moveTo(lsns[7])
+  t.equal(await log.trim(lsns[20]), lsns[10], 'it never goes back')
+  t.throws(() => log.pin('late', lsns[9]), { code: 'ERR_RIOLOG_TRIMMED' })
+  t.throws(() => log.pin('', lsns[15]), { code: 'ERR_RIOLOG_INVALID_ARGUMENT' })
+  pin.release()
+  t.equal(pin.released, true)
+  const warned = once(process, 'warning')
+  const short = log.pin('slow', lsns[15], { maxBytes: 1000 })
+  t.equal(await log.trim(lsns[20]), lsns[20])
+  t.equal(short.released, true)
+  const [{ code, message }] = await warned
+  t.equal(code, 'RIOLOG_PIN_DROPPED')
+  t.match(message, /'slow'/)
+  t.same(
+    (await log.readMany(lsns.slice(20))).map(data => data.length),
+    lsns.slice(20).map(() => 10_000),
+  )
+  await t.rejects(log.readMany([lsns[25], lsns[3]]), { code: 'ERR_RIOLOG_TRIMMED' })
+  await log.close()
 })
