@@ -141,9 +141,8 @@ export class Reader {
     if (segment.retired) {
       throw lsn < this.#trimLsn() ? trimmed(lsn, this.#trimLsn()) : rewound(lsn)
     }
-    // A rewind may have cut within a group, which verifies as a whole only.
-    const within = end === segment.cut && end % alignment !== 0
-    const limit = within ? this.#chain.fileEnd(segment) : end
+    // A rewind may have cut within a group, also on the alignment; it verifies as a whole only.
+    const limit = end === segment.cut ? this.#chain.fileEnd(segment) : end
     const place = { salt: header.salt, lsn }
     const { found, bytes } = await this.#chain.reading(segment, () =>
       window.group(file, lsn - base, place, maxGroup, limit - base),

@@ -301,3 +301,25 @@ onEachEngine(t, 'a pin holds trims back, until it holds back too much', async (t
   await t.rejects(log.readMany([lsns[25], lsns[3]]), { code: 'ERR_RIOLOG_TRIMMED' })
   await log.close()
 })
+
+onEachEngine(
+  t,
+  'rewind within a group, to a record that lies on the alignment',
+  async (t, engine) => {
+    const directory = temporaryDirectory(t)
+    const log = await Log.open(directory, { engine })
+    // Behind the group's header of 64 bytes: records of 4032, 4096 and 4096 bytes with their headers.
+    const batch = [4032, 4096, 4096].map((span, i) => payloadOf(i, span - 12))
+    const lsns = await log.appendBatchDurable(batch)
+    t.equal(lsns[1] % 4096, 0)
+    await log.rewind(lsns[1])
+    const last = await log.appendDurable(payloadOf(9, 9))
+    t.same(await lsnsOf(log), [lsns[0], last])
+    await log.close()
+    const again = await Log.open(directory, { engine })
+    t.same(await lsnsOf(again), [lsns[0], last])
+    t.ok((await again.read(lsns[0])).equals(batch[0]))
+    await t.rejects(again.read(lsns[1]), { code: 'ERR_RIOLOG_REWOUND' })
+    await again.close()
+  },
+)
