@@ -9,6 +9,7 @@ export {
   SystemError,
 } from './errors.ts'
 export { Log, type LogInfo, type ScanOptions, type TailOptions } from './log/log.ts'
+export type { CommitEvent, Distribution, LogMetrics } from './log/metrics.ts'
 export type { RecoveryReport } from './log/opening.ts'
 export type { LogOptions } from './log/options.ts'
 export type { Pin, PinOptions } from './log/pins.ts'

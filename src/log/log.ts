@@ -3,6 +3,7 @@ import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
 import { checkFormat, maxRecordBytes, segmentName } from '../segment/format.ts'
 import { Follower } from './follower.ts'
+import type { LogMetrics } from './metrics.ts'
 import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
 import { type Pin, type PinOptions, Pins } from './pins.ts'
@@ -381,6 +382,15 @@ export class Log {
     const { chain, manifestFile } = this.#opened
     const { trimLsn, floor } = manifestFile!.current
     await this.#unlink(chain.retireBefore(trimLsn, floor).map(({ header }) => header.number))
+  }
+
+  /**
+   * What this opening has committed: latencies, group sizes, memory. Each group is also published on the
+   * channel `riolog:commit` (node:diagnostics_channel), as a `CommitEvent`.
+   * @throws ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CLOSED
+   */
+  metrics(): LogMetrics {
+    return this.#openWriter().metrics()
   }
 
   info(): LogInfo {

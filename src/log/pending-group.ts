@@ -36,6 +36,11 @@ export class PendingGroup {
   /** Bytes used, the group's header included. */
   fill = GROUP_HEADER_BYTES
   count = 0
+  /** Bytes of the records themselves. */
+  recordBytes = 0
+  /** Of its first record, and of its write: `performance.now`. */
+  openedAt = 0
+  submittedAt = 0
   readonly #limit: number
 
   constructor(
@@ -60,6 +65,8 @@ export class PendingGroup {
   /** Copies a record in and returns its LSN. The checksums are left to {@link seal}, for all at once. */
   add(payload: Uint8Array): number {
     const at = this.fill
+    if (this.count === 0) this.openedAt = performance.now()
+    this.recordBytes += payload.length
     const { buffer, words } = this.arena
     const word = at >>> 2
     words[word + 1] = payload.length

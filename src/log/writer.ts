@@ -15,6 +15,7 @@ import { type BatchLayout, layOut } from './batch-layout.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
 import { NO_SEGMENT } from './manifest.ts'
 import type { ManifestFile } from './manifest-file.ts'
+import { CommitMetrics, type LogMetrics } from './metrics.ts'
 import { Arena, PendingGroup } from './pending-group.ts'
 import type { PreparedSegment, SegmentMaker } from './segment-maker.ts'
 import { isHarmless, SegmentSupply } from './segment-supply.ts'
@@ -76,6 +77,7 @@ export class Writer {
   readonly #arenaCount: number
 
   readonly #supply: SegmentSupply
+  readonly #metrics: CommitMetrics
   #forked = false
 
   readonly #waitingAppends: WaitingAppend[] = []
@@ -104,6 +106,7 @@ export class Writer {
     this.#position = parts.end
     this.#arenaCount = Math.max(2, Math.floor(parts.maxBufferedBytes / this.#maxGroup))
     this.#arenasLeft = this.#arenaCount
+    this.#metrics = new CommitMetrics(parts.directory.path)
     this.#supply = new SegmentSupply({
       maker: parts.maker,
       manifest: parts.manifest,
@@ -531,6 +534,7 @@ export class Writer {
     try {
       const length = group.seal(this.#syncedLsn, this.#alignment)
       const { file, base } = group.segment
+      group.submittedAt = performance.now()
       file.commit(group.arena.buffer, 0, length, group.lsn - base, error =>
         this.#onCommitted(group, error),
       )
@@ -554,6 +558,7 @@ export class Writer {
     }
     this.#syncedLsn = group.end(this.#alignment)
     group.segment.firstGroupEnd ??= this.#syncedLsn
+    this.#measure(group)
     if (group.batch === BATCH_FIRST) this.#insideBatch = true
     if (group.batch === BATCH_LAST) this.#insideBatch = false
     if (!this.#insideBatch) {
@@ -566,6 +571,18 @@ export class Writer {
     this.#offerRoom()
     this.#scheduleCut()
     this.#stampWhenIdle()
+  }
+
+  #measure(group: PendingGroup): void {
+    const { lsn, count, recordBytes, openedAt, submittedAt } = group
+    const writtenBytes = this.#syncedLsn - lsn
+    this.#metrics.committed({ lsn, count, recordBytes, writtenBytes, openedAt, submittedAt })
+  }
+
+  metrics(): LogMetrics {
+    const limit = this.#arenaCount * this.#maxGroup
+    const free = (this.#freeArenas.length + this.#arenasLeft) * this.#maxGroup
+    return this.#metrics.read(limit, limit - free)
   }
 
   /** The timer looks once in a while, and holds no process open; setting one a commit would cost more. */
@@ -660,6 +677,7 @@ export class Writer {
   #moveInto(segment: LiveSegment, cut: number, end: number): void {
     const isFirst = !this.#forked
     this.#forked = true
+    this.#metrics.forks++
     this.#enter(segment, cut)
     segment.firstGroupEnd = end
     this.#position = end
@@ -671,6 +689,7 @@ export class Writer {
 
   #rotate(link: number): void {
     const segment = this.#asLive(this.#supply.take())
+    this.#metrics.rotations++
     this.#enter(segment, link)
   }
 

@@ -273,7 +273,7 @@ async function run(t: Test, makePlace: () => Place): Promise<void> {
     await world.checkScan(0)
     await world.log.close()
   })
-  const numRuns = Math.max(1, Math.round((COMMANDS * 2) / (LEAST + MOST)))
+  const numRuns = Math.max(1, Math.round((COMMANDS * 2.2) / (LEAST + MOST)))
   const details = await fc.check(property, { seed, numRuns, includeErrorInReport: true })
   const report = details.failed ? await fc.asyncDefaultReportMessage(details) : undefined
   t.equal(report, undefined)

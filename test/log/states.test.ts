@@ -93,6 +93,8 @@ const OPERATIONS: [string, readonly string[], (log: Log, lsn: number) => unknown
   ['rewind', WRITES, (log, lsn) => log.rewind(lsn)],
   // Only in memory: a poisoned log can still be read, and so be held.
   ['pin', ['ok', 'ok', READ_ONLY, 'ok', CLOSED, CLOSED], (log, lsn) => log.pin('a', lsn)],
+  // Of a poisoned log they tell what came before.
+  ['metrics', ['ok', 'ok', READ_ONLY, 'ok', CLOSED, CLOSED], log => log.metrics()],
   ['read', READS, (log, lsn) => log.read(lsn)],
   ['readMany', READS, (log, lsn) => log.readMany([lsn, lsn])],
   ['scan', READS, log => log.scan().next()],

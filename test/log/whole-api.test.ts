@@ -1,8 +1,9 @@
 /** Batches, trims and tails on both real engines. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import t from 'tap'
-import { Log, type LogRecord } from '../../src/index.ts'
+import { type CommitEvent, Log, type LogRecord } from '../../src/index.ts'
 import { layOut } from '../../src/log/batch-layout.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
@@ -321,5 +322,40 @@ onEachEngine(
     t.ok((await again.read(lsns[0])).equals(batch[0]))
     await t.rejects(again.read(lsns[1]), { code: 'ERR_RIOLOG_REWOUND' })
     await again.close()
+  },
+)
+
+onEachEngine(
+  t,
+  'metrics: what was committed, and each commit on its channel',
+  async (t, engine) => {
+    const directory = temporaryDirectory(t)
+    const log = await Log.open(directory, { engine, segmentSize: 64 * KIB })
+    t.match(log.metrics(), { groups: 0, records: 0, overhead: 0, forks: 0, commit: { count: 0 } })
+    const events: CommitEvent[] = []
+    const listen = (event: unknown) => {
+      if ((event as CommitEvent).path === directory) events.push(event as CommitEvent)
+    }
+    subscribe('riolog:commit', listen)
+    for (let i = 0; i < 10; i++)
+      await log.appendBatchDurable([payloadOf(i, 5000), payloadOf(i, 3000)])
+    const metrics = log.metrics()
+    t.match(metrics, { groups: 10, records: 20, recordBytes: 80_000, forks: 1 })
+    t.equal(metrics.writtenBytes, 10 * 8192)
+    t.equal(metrics.overhead, 1 - 80_000 / 81_920)
+    t.ok(metrics.rotations >= 1)
+    t.match(metrics.recordsPerGroup, { count: 10, min: 2, mean: 2, max: 2 })
+    t.ok(Math.abs(metrics.bytesPerGroup.max / 8192 - 1) < 0.01, 'to three digits')
+    for (const { min, p50, p99, max, count } of [metrics.commit, metrics.appendToDurable]) {
+      t.equal(count, 10)
+      t.ok(min > 0 && min <= p50 && p50 <= p99 && p99 <= max)
+    }
+    t.ok(metrics.appendToDurable.max >= metrics.commit.min)
+    t.equal(metrics.bufferBytesInUse, 0, 'all is durable')
+    t.equal(events.length, 10)
+    t.match(events[3], { records: 2, bytes: 8192 })
+    t.ok(events.every(({ microseconds }) => microseconds > 0))
+    unsubscribe('riolog:commit', listen)
+    await log.close()
   },
 )

@@ -1,0 +1,128 @@
+/** What the commit pipeline does, measured group by group: a few clock readings for each sync. */
+import { channel } from 'node:diagnostics_channel'
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+
+/** Of durations in microseconds, of sizes in bytes or records; to three digits. */
+export interface Distribution {
+  readonly count: number
+  readonly min: number
+  readonly mean: number
+  readonly p50: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+export interface LogMetrics {
+  /** Groups that became durable, since the log was opened; the same for all of these. */
+  readonly groups: number
+  readonly records: number
+  /** Bytes of the records themselves. */
+  readonly recordBytes: number
+  /** Bytes written for them: headers and padding, too. */
+  readonly writtenBytes: number
+  /** The part of `writtenBytes` that is not of records; 0 without any. */
+  readonly overhead: number
+  /** Microseconds from a group's first append until it is durable: the longest that a caller waits. */
+  readonly appendToDurable: Distribution
+  /** Microseconds from the submission of a group's write until its sync is done. */
+  readonly commit: Distribution
+  readonly recordsPerGroup: Distribution
+  readonly bytesPerGroup: Distribution
+  /** Segments that the log went on to, by rotation, and starts of an opening or a rewind. */
+  readonly rotations: number
+  readonly forks: number
+  /** Bytes of memory for records on their way, the limit, and how much of it is in use now. */
+  readonly bufferBytes: number
+  readonly bufferBytesInUse: number
+}
+
+/** What is published on the channel `riolog:commit` for each group. */
+export interface CommitEvent {
+  readonly path: string
+  readonly lsn: number
+  readonly records: number
+  readonly bytes: number
+  readonly microseconds: number
+}
+
+const commits = channel('riolog:commit')
+
+const toMicroseconds = (milliseconds: number) => Math.max(1, Math.round(milliseconds * 1000))
+
+function distribution(histogram: RecordableHistogram): Distribution {
+  const { count } = histogram
+  if (count === 0) return { count, min: 0, mean: 0, p50: 0, p99: 0, p999: 0, max: 0 }
+  return {
+    count,
+    min: histogram.min,
+    mean: histogram.mean,
+    p50: histogram.percentile(50),
+    p99: histogram.percentile(99),
+    p999: histogram.percentile(99.9),
+    max: histogram.max,
+  }
+}
+
+/** A group that has become durable, as the writer knows it. Times in milliseconds, `performance.now`. */
+export interface Committed {
+  readonly lsn: number
+  readonly count: number
+  readonly recordBytes: number
+  readonly writtenBytes: number
+  readonly openedAt: number
+  readonly submittedAt: number
+}
+
+export class CommitMetrics {
+  rotations = 0
+  forks = 0
+  readonly #path: string
+  #groups = 0
+  #records = 0
+  #recordBytes = 0
+  #writtenBytes = 0
+  readonly #appendToDurable = createHistogram()
+  readonly #commit = createHistogram()
+  readonly #recordsPerGroup = createHistogram()
+  readonly #bytesPerGroup = createHistogram()
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  committed(group: Committed): void {
+    const now = performance.now()
+    const microseconds = toMicroseconds(now - group.submittedAt)
+    this.#groups++
+    this.#records += group.count
+    this.#recordBytes += group.recordBytes
+    this.#writtenBytes += group.writtenBytes
+    this.#appendToDurable.record(toMicroseconds(now - group.openedAt))
+    this.#commit.record(microseconds)
+    this.#recordsPerGroup.record(group.count)
+    this.#bytesPerGroup.record(group.writtenBytes)
+    if (!commits.hasSubscribers) return
+    const { lsn, count: records, writtenBytes: bytes } = group
+    commits.publish({ path: this.#path, lsn, records, bytes, microseconds } satisfies CommitEvent)
+  }
+
+  read(bufferBytes: number, bufferBytesInUse: number): LogMetrics {
+    const [recordBytes, writtenBytes] = [this.#recordBytes, this.#writtenBytes]
+    return {
+      groups: this.#groups,
+      records: this.#records,
+      recordBytes,
+      writtenBytes,
+      overhead: writtenBytes === 0 ? 0 : 1 - recordBytes / writtenBytes,
+      appendToDurable: distribution(this.#appendToDurable),
+      commit: distribution(this.#commit),
+      recordsPerGroup: distribution(this.#recordsPerGroup),
+      bytesPerGroup: distribution(this.#bytesPerGroup),
+      rotations: this.rotations,
+      forks: this.forks,
+      bufferBytes,
+      bufferBytesInUse,
+    }
+  }
+}
