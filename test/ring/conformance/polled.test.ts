@@ -65,7 +65,7 @@ withRing(t, 'SQPOLL: operations, chains and batches through a thread of the kern
   const ring = openPolled(t, { depth: 4, sqPoll: true })
   if (ring === undefined) return
   t.equal(flagged(ring.probe(), IORING_SETUP_SQPOLL), true)
-  t.ok(pollingThreads().length > 0)
+  t.ok(await eventually(() => pollingThreads().length > 0))
   const fd = temporaryFile(t)
   const buffer = IoBuffer.alloc(8)
   for (let i = 0; i < 100; i++) {
