@@ -92,7 +92,7 @@ export class Log {
    * Opens the log in a directory, making both if they are not there. After a crash this recovers: it
    * finds where the log ends, which takes reading from the last known floor to the end.
    * @throws ERR_RIOLOG_INVALID_OPTION, ERR_RIOLOG_NO_LOG, ERR_RIOLOG_NOT_A_DIRECTORY,
-   *   ERR_RIOLOG_LOCKED, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_FOREIGN, ERR_RIOLOG_FUTURE_VERSION,
+   *   ERR_RIOLOG_LOCKED, ERR_RIOLOG_FENCED, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_FOREIGN, ERR_RIOLOG_FUTURE_VERSION,
    *   ERR_RIOLOG_ALIGNMENT, ERR_RIOLOG_NO_IO_URING (engine 'uring'), ERR_RIOLOG_NO_ADDON,
    *   SystemError. Nothing has been written to a segment then.
    */

@@ -57,6 +57,7 @@ export async function openForWriting(
     file = await openManifest(directory, options)
     const found = await readManifest(file)
     const created = found.kind === 'none' && (await mayCreate(directory, options))
+    if (created && (options.expectedEpoch ?? 0) !== 0) throw noLog(directory.path)
     const manifestFile = created
       ? await createLog(directory, file, options)
       : new ManifestFile(file, ...goodManifest(found))
@@ -277,6 +278,13 @@ function checkAgainst(manifest: Manifest, file: DiskFile, options: CheckedOption
     throw new RiologError(
       'ERR_RIOLOG_INVALID_OPTION',
       `segmentSize: the log was created with ${manifest.segmentSize}, not ${options.segmentSize}`,
+    )
+  }
+  const { expectedEpoch } = options
+  if (expectedEpoch !== undefined && manifest.epoch !== expectedEpoch) {
+    throw new RiologError(
+      'ERR_RIOLOG_FENCED',
+      `the log is in epoch ${manifest.epoch}, not ${expectedEpoch}: somebody has opened it since`,
     )
   }
   const needed = file.alignment()

@@ -30,6 +30,11 @@ const schema = z.strictObject({
   engine: z.enum(['auto', 'uring', 'threadpool']).default('auto'),
   /** Makes the directory and the log if they are not there; true. */
   create: z.boolean().default(true),
+  /**
+   * Opens only if nobody has opened the log for writing since the opening of this epoch
+   * (`log.info().epoch`); 0 is a log that nobody has opened yet.
+   */
+  expectedEpoch: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
   /** Reads only: takes no lock, writes nothing, shows what is proven durable. */
   readOnly: z.boolean().default(false),
   /** The most memory for records that are not yet durable, in bytes; 16 MiB. */

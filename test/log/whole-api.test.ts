@@ -359,3 +359,27 @@ onEachEngine(
     await log.close()
   },
 )
+
+onEachEngine(
+  t,
+  'fencing: an opening that expects an epoch is the next one, or none',
+  async (t, engine) => {
+    const directory = temporaryDirectory(t)
+    const first = await Log.open(directory, { engine, expectedEpoch: 0 })
+    const { epoch } = first.info()
+    await first.appendDurable(payloadOf(1, 1))
+    await first.close()
+    const second = await Log.open(directory, { engine, expectedEpoch: epoch })
+    t.equal(second.info().epoch, epoch + 1)
+    await second.close()
+    for (const expectedEpoch of [0, epoch, epoch + 2]) {
+      await t.rejects(Log.open(directory, { engine, expectedEpoch }), { code: 'ERR_RIOLOG_FENCED' })
+    }
+    const third = await Log.open(directory, { engine, expectedEpoch: epoch + 1 })
+    t.equal(third.info().epoch, epoch + 2, 'those that were fenced count for nothing')
+    await third.close()
+    await t.rejects(Log.open(`${directory}/none`, { engine, expectedEpoch: 3 }), {
+      code: 'ERR_RIOLOG_NO_LOG',
+    })
+  },
+)
