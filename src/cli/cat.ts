@@ -1,4 +1,4 @@
-/** `riolog cat`: the durable records of the log to standard output. */
+/** `riolog cat` and `riolog tail`: the durable records of the log to standard output. */
 import { type Command, Option } from 'commander'
 import { Log } from '../index.ts'
 import type { LogRecord } from '../log/scan.ts'
@@ -13,10 +13,11 @@ interface CatOptions {
   readonly json?: true
 }
 
-export function addCat(program: Command): void {
-  program
-    .command('cat')
-    .description('write the durable records to standard output, verified')
+/** `cat` and `tail` show records in the same ways. */
+function addReading(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
     .argument('<dir>', 'directory of the log; it may be in use')
     .option('--from <lsn>', 'begin with the first record at or after this LSN', parseLsn)
     .addOption(
@@ -25,22 +26,15 @@ export function addCat(program: Command): void {
         .default('line'),
     )
     .option('--json', 'print one line of JSON a record, its data in base64')
-    .action(cat)
+}
+
+export function addCat(program: Command): void {
+  addReading(program, 'cat', 'write the durable records to standard output, verified').action(cat)
 }
 
 export function addTail(program: Command): void {
-  program
-    .command('tail')
-    .description('the durable records, and each one that becomes durable, until it is interrupted')
-    .argument('<dir>', 'directory of the log; it may be in use')
-    .option('--from <lsn>', 'begin with the first record at or after this LSN', parseLsn)
-    .addOption(
-      new Option('--framing <how>', 'a newline behind each record, or 4 bytes of length before it')
-        .choices(FRAMINGS)
-        .default('line'),
-    )
-    .option('--json', 'print one line of JSON a record, its data in base64')
-    .action(tail)
+  const description = 'the durable records, and each one that becomes durable, until interrupted'
+  addReading(program, 'tail', description).action(tail)
 }
 
 async function tail(dir: string, { from = 0, framing, json }: CatOptions): Promise<void> {

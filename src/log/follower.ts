@@ -43,11 +43,12 @@ export class Follower {
   async more(reached: number, check: () => void): Promise<{ to: number; reader: Reader }> {
     for (;;) {
       check()
-      if (this.#ended) throw new RiologError('ERR_RIOLOG_CLOSED', 'the tail was ended')
+      this.#refuseIfEnded()
       const looking = this.#look()
       this.#step = looking.catch(() => {})
       const { reader, end } = await looking
       check()
+      this.#refuseIfEnded()
       if (end > reached) return { to: end, reader }
       await setTimeout(this.#pollMs)
     }
@@ -58,6 +59,10 @@ export class Follower {
     this.#ended = true
     await this.#step
     await this.#drop()
+  }
+
+  #refuseIfEnded(): void {
+    if (this.#ended) throw new RiologError('ERR_RIOLOG_CLOSED', 'the tail was ended')
   }
 
   async #look(): Promise<View> {

@@ -127,6 +127,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   async #readOn(): Promise<Next> {
     try {
       while (!this.#done) {
+        this.#check() // a log that closes waits for the read before this one, not for the next
         if (await this.#nextGroup()) {
           const record = this.#recordInGroup()
           if (record !== undefined) return record
