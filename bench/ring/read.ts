@@ -1,7 +1,7 @@
 /** O_DIRECT reads of 4 KiB at random places of one file, `depth` of them in flight. */
 import { execFileSync } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, statfsSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { absentScript, lastLine, node, numbers, run } from './children.ts'
 import type { Benchmark, Contender, Figures } from './contender.ts'
@@ -24,15 +24,20 @@ export function readBenchmark(
   seconds: number,
   others: readonly Contender<ReadCase>[],
 ): Benchmark<ReadCase> {
-  const file = join(folder, 'read.bin')
-  const bytes = fileBytes(folder)
-  writeFile(file, bytes)
+  const file = writeReadFile(folder)
   return {
-    title: `O_DIRECT random reads of 4 KiB from ${bytes >> 20} MiB`,
+    title: `O_DIRECT random reads of 4 KiB from ${statSync(file).size >> 20} MiB`,
     cases: DEPTHS.map(depth => ({ file, depth, seconds })),
     nameOf: ({ depth }) => `queue depth ${depth}`,
     contenders: [fio(), nodeFs(undefined), nodeFs(32), ...others],
   }
+}
+
+/** Makes the file that is read, and returns its path. */
+export function writeReadFile(folder: string): string {
+  const file = join(folder, 'read.bin')
+  writeFile(file, fileBytes(folder))
+  return file
 }
 
 function fileBytes(folder: string): number {

@@ -1,0 +1,129 @@
+/**
+ * Takes safeguards out of a copy of the sources, one by one, and shows that a test fails each time.
+ *
+ *   npm run test:mutations -- ring [--only NAME] [--rule N]
+ *
+ * Exit code 1 when a mutation survives, does not apply any more, or does not compile.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import type { Mutation } from '../test/mutations/mutation.ts'
+
+const PACKAGE = fileURLToPath(new URL('..', import.meta.url))
+const COPIED = [
+  'src',
+  'test',
+  'native',
+  'examples',
+  'package.json',
+  'tsconfig.json',
+  'CMakeLists.txt',
+]
+/** A test that hangs without its safeguard has failed. */
+const LIMIT_MS = 120_000
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: 'string' }, rule: { type: 'string' } },
+})
+const [table = 'ring'] = positionals
+if (!/^[a-z-]+$/.test(table)) throw new Error(`no table of mutations ${table}`)
+const { MUTATIONS } = (await import(`../test/mutations/${table}.ts`)) as {
+  MUTATIONS: readonly Mutation[]
+}
+const wanted = MUTATIONS.filter(
+  ({ name, rule }) =>
+    (values.only === undefined || name === values.only) &&
+    (values.rule === undefined || String(rule) === values.rule),
+)
+if (wanted.length === 0) throw new Error('no such mutation')
+
+const copy = mkdtempSync(join(tmpdir(), 'riolog-mutate-'))
+process.on('exit', () => rmSync(copy, { recursive: true, force: true }))
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+for (const name of COPIED) cpSync(join(PACKAGE, name), join(copy, name), { recursive: true })
+symlinkSync(join(PACKAGE, 'node_modules'), join(copy, 'node_modules'))
+
+function build(): boolean {
+  const made = spawnSync('npx', ['cmake-js', 'compile', '--silent', '--out', 'build'], {
+    cwd: copy,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  return made.status === 0
+}
+
+/** Undefined when it passed, else why it failed: its first failing assertion, a signal, a timeout. */
+function failureOf(test: string): Promise<string | undefined> {
+  return new Promise(resolve => {
+    const child = spawn(process.execPath, ['--import=tsx', test], {
+      cwd: copy,
+      detached: true, // so that what it has started is killed with it
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: { ...process.env, TAP: '1', TAP_TIMEOUT: '100' },
+    })
+    let output = ''
+    let late = false
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      output += chunk
+    })
+    const timer = setTimeout(() => {
+      late = true
+      process.kill(-child.pid!, 'SIGKILL')
+    }, LIMIT_MS)
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      if (late) resolve('it hangs')
+      else if (signal !== null) resolve(signal)
+      else if (code === 0) resolve(undefined)
+      else resolve(/^\s*not ok \d+ - (.*?)( # time.*)?$/m.exec(output)?.[1] ?? `exit code ${code}`)
+    })
+  })
+}
+
+async function killerOf(mutation: Mutation): Promise<string | undefined> {
+  for (const test of mutation.tests) {
+    const failure = await failureOf(test)
+    if (failure !== undefined) return `${test}: ${failure}`
+  }
+  return undefined
+}
+
+if (!build()) throw new Error('the copy does not build')
+for (const test of new Set(wanted.flatMap(({ tests }) => tests))) {
+  const failure = await failureOf(test)
+  if (failure !== undefined)
+    throw new Error(`${test} fails before anything is taken out: ${failure}`)
+}
+let missed = 0
+for (const mutation of wanted) {
+  const { rule, name, file, from, to } = mutation
+  const path = join(copy, file)
+  const source = readFileSync(path, 'utf8')
+  const native = file.startsWith('native/')
+  let outcome: string
+  if (!source.includes(from)) {
+    outcome = 'NOT THERE ANY MORE'
+  } else {
+    writeFileSync(
+      path,
+      source.replace(from, () => to),
+    )
+    if (native && !build()) {
+      outcome = 'DOES NOT COMPILE'
+    } else {
+      const killer = await killerOf(mutation)
+      if (killer !== undefined) outcome = killer
+      else outcome = mutation.equivalent === undefined ? 'SURVIVED' : `same: ${mutation.equivalent}`
+    }
+    writeFileSync(path, source)
+    if (native) build()
+  }
+  if (/^[A-Z ]+$/.test(outcome)) missed++
+  console.log(`| ${rule} | ${name} | ${outcome} |`)
+}
+console.log(`${wanted.length} mutations, ${missed} missed`)
+if (missed > 0) process.exitCode = 1
