@@ -36,6 +36,8 @@ export interface DiskDirectory {
   list(): Promise<string[]>
   open(name: string, how: OpenHow, mode: number): Promise<DiskFile>
   unlink(name: string): Promise<void>
+  /** Gives an open file of this directory another name, which nothing may have. */
+  rename(file: DiskFile, name: string): Promise<void>
   /** Makes names made and removed here durable. */
   sync(): Promise<void>
   /** The same, holding up the thread. */
@@ -59,6 +61,8 @@ export interface DiskFile {
   lockHolder(): number | undefined
   /** True when the directory's entry of this name is this very file. */
   isNamed(): boolean
+  /** How many names the file has; more than one, and somebody keeps it (a backup by hard links). */
+  links(): number
   /** Makes sure that the next read comes from the device, not from a page cache. */
   forgetCache(): Promise<void>
 

@@ -9,6 +9,7 @@ import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow } from './disk.ts'
 /** FileCall::Kind in native/core/files.h */
 const OPEN_AT = 0
 const UNLINK_AT = 1
+const RENAME_AT = 2
 const FLOCK = 3
 const DROP_CACHE = 4
 
@@ -37,9 +38,10 @@ async function fileCall(
   name: string,
   flags = 0,
   mode = 0,
+  otherName = '',
 ): Promise<number> {
   const result = await new Promise<number>(settle => {
-    addon().fileCall(kind, fd, name, '', flags, mode, settle)
+    addon().fileCall(kind, fd, name, otherName, flags, mode, settle)
   })
   if (result < 0) throw new SystemError(result, syscall, name || undefined)
   return result
@@ -104,6 +106,11 @@ export class PosixDirectory implements DiskDirectory {
     await fileCall(UNLINK_AT, 'unlinkat', this.fd, name)
   }
 
+  async rename(file: DiskFile, name: string): Promise<void> {
+    await fileCall(RENAME_AT, 'renameat', this.fd, file.name, 0, 0, name)
+    ;(file as PosixFile).name = name
+  }
+
   sync(): Promise<void> {
     return this.#fsync(this.fd)
   }
@@ -128,7 +135,7 @@ export class PosixDirectory implements DiskDirectory {
 
 /** A file by its descriptor; engines add the calls that do not hold up the thread. */
 export abstract class PosixFile implements DiskFile {
-  readonly name: string
+  name: string
   readonly direct: boolean
   protected readonly fd: number
   readonly #directory: PosixDirectory
@@ -191,6 +198,10 @@ export abstract class PosixFile implements DiskFile {
     } catch {
       return false
     }
+  }
+
+  links(): number {
+    return attempt(() => fs.fstatSync(this.fd)).nlink
   }
 
   async forgetCache(): Promise<void> {

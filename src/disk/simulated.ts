@@ -13,7 +13,15 @@ const EEXIST = -17
 const EINVAL = -22
 const ENOSPC = -28
 
-export type OperationKind = 'open' | 'read' | 'write' | 'sync' | 'unlink' | 'syncDirectory' | 'list'
+export type OperationKind =
+  | 'open'
+  | 'read'
+  | 'write'
+  | 'sync'
+  | 'unlink'
+  | 'rename'
+  | 'syncDirectory'
+  | 'list'
 
 /** What is about to happen, for whoever injects faults or cuts the power. */
 export interface SimulatedOperation {
@@ -40,6 +48,8 @@ interface Inode {
 
 interface NameChange {
   readonly name: string
+  /** Of a rename, which is in force as a whole or not at all (rename(2)). */
+  readonly oldName?: string
   readonly inode: Inode | undefined
 }
 
@@ -78,8 +88,9 @@ export class SimulatedDevice {
   /** What a new start finds: a device of its own, so that the old one can be asked again. */
   afterPowerCut(survives: Survival): SimulatedDevice {
     const names = new Map(this.#durableNames)
-    for (const { name, inode } of this.#nameChanges) {
+    for (const { name, oldName, inode } of this.#nameChanges) {
       if (!survives()) continue
+      if (oldName !== undefined) names.delete(oldName)
       if (inode === undefined) names.delete(name)
       else names.set(name, inode)
     }
@@ -112,9 +123,9 @@ export class SimulatedDevice {
     const next = new SimulatedDevice()
     for (const [name, inode] of names) next.#names.set(name, copyOnce(inode))
     for (const [name, inode] of durableNames) next.#durableNames.set(name, copyOnce(inode))
-    next.#nameChanges = nameChanges.map(({ name, inode }) => ({
-      name,
-      inode: inode && copyOnce(inode),
+    next.#nameChanges = nameChanges.map(change => ({
+      ...change,
+      inode: change.inode && copyOnce(change.inode),
     }))
     return next
   }
@@ -184,6 +195,14 @@ export class SimulatedDevice {
   unlink(name: string): void {
     if (!this.#names.delete(name)) throw new SystemError(ENOENT, 'unlinkat', name)
     this.#nameChanges.push({ name, inode: undefined })
+  }
+
+  rename(oldName: string, name: string): void {
+    const inode = this.#names.get(oldName)
+    if (inode === undefined) throw new SystemError(ENOENT, 'renameat', oldName)
+    this.#names.delete(oldName)
+    this.#names.set(name, inode)
+    this.#nameChanges.push({ name, oldName, inode })
   }
 
   syncNames(): void {
@@ -291,6 +310,14 @@ class SimulatedDirectory implements DiskDirectory {
     })
   }
 
+  rename(file: DiskFile, name: string): Promise<void> {
+    return later(this.#device, () => {
+      this.#device.enter('rename', file.name)
+      this.#device.rename(file.name, name)
+      ;(file as SimulatedFile).name = name
+    })
+  }
+
   sync(): Promise<void> {
     return later(this.#device, () => this.syncBlocking())
   }
@@ -306,7 +333,7 @@ class SimulatedDirectory implements DiskDirectory {
 }
 
 class SimulatedFile implements DiskFile {
-  readonly name: string
+  name: string
   readonly direct = true
   readonly #device: SimulatedDevice
   readonly #inode: Inode
@@ -339,6 +366,10 @@ class SimulatedFile implements DiskFile {
 
   isNamed(): boolean {
     return this.#device.lookUp(this.name) === this.#inode
+  }
+
+  links(): number {
+    return 1
   }
 
   async forgetCache(): Promise<void> {}

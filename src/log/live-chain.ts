@@ -16,6 +16,7 @@ import {
 import { type GroupInfo, groupEnd, readGroupHeader } from '../segment/group.ts'
 import { decodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
 import type { Manifest } from './manifest.ts'
+import type { DeadSegment } from './recycle-pool.ts'
 
 export interface LiveSegment {
   readonly header: SegmentHeader
@@ -131,6 +132,11 @@ export class LiveChain {
     }
     return undefined
   }
+}
+
+/** What becomes of the files of segments that were just retired. */
+export function deadOf(segments: readonly LiveSegment[]): DeadSegment[] {
+  return segments.map(({ header, readers }) => ({ number: header.number, busy: readers > 0 }))
 }
 
 function retire(segments: readonly LiveSegment[]): void {

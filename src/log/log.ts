@@ -1,13 +1,15 @@
 import { chooseDisk } from '../disk/choose.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
-import { checkFormat, maxRecordBytes, segmentName } from '../segment/format.ts'
+import { checkFormat, maxRecordBytes } from '../segment/format.ts'
 import { Follower } from './follower.ts'
+import { deadOf } from './live-chain.ts'
 import type { LogMetrics } from './metrics.ts'
 import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
 import { type Pin, type PinOptions, Pins } from './pins.ts'
 import { Reader } from './reader.ts'
+import { type DeadSegment, RecyclePool } from './recycle-pool.ts'
 import { type LogRecord, Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
 import { Writer } from './writer.ts'
@@ -49,10 +51,10 @@ export interface LogInfo {
  */
 export class Log {
   readonly #disk: Disk
-  readonly #options: CheckedOptions
   readonly #opened: Opened
   readonly #reader: Reader
   readonly #writer: Writer | undefined
+  readonly #pool: RecyclePool
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
   readonly #pins = new Pins()
@@ -61,7 +63,6 @@ export class Log {
 
   private constructor(disk: Disk, options: CheckedOptions, opened: Opened) {
     this.#disk = disk
-    this.#options = options
     this.#opened = opened
     const { directory, manifestFile, chain, highestNumber } = opened
     this.#reader = new Reader(
@@ -69,13 +70,19 @@ export class Log {
       () => this.trimLsn,
       () => this.#writer?.syncedLsn ?? opened.end,
     )
+    this.#pool = new RecyclePool({
+      directory,
+      fileBytes: opened.manifest.segmentSize,
+      most: options.recycledSegments,
+      onStays: error => options.logger?.warn({ err: error }, 'riolog: a dead segment stays'),
+    })
     this.#writer =
       manifestFile &&
       new Writer({
         directory,
         manifest: manifestFile,
         chain,
-        maker: new SegmentMaker(directory, highestNumber + 1, options.mode),
+        maker: new SegmentMaker(directory, this.#pool, highestNumber + 1, options.mode),
         end: opened.end,
         maxBufferedBytes: options.maxBufferedBytes,
         maxGroupBytes: options.maxGroupBytes,
@@ -351,7 +358,7 @@ export class Log {
     writer.pause()
     const rewinding = this.#inTurn(async () => {
       const cutOf = async () => (lsn === writer.durableLsn ? lsn : this.#reader.cutBefore(lsn))
-      await this.#unlink(await writer.rewind(cutOf))
+      await this.#bury(await writer.rewind(cutOf))
     })
     return rewinding.finally(() => writer.resume())
   }
@@ -367,12 +374,10 @@ export class Log {
   }
 
   /** Not after a poison: what the manifest says is undecided then. */
-  async #unlink(numbers: readonly number[]): Promise<void> {
-    for (const number of numbers) {
+  async #bury(segments: readonly DeadSegment[]): Promise<void> {
+    for (const segment of segments) {
       if (this.#writer?.poison !== undefined) return
-      await this.#opened.directory.unlink(segmentName(number)).catch(error => {
-        this.#options.logger?.warn({ err: error }, 'riolog: a dead segment stays')
-      })
+      await this.#pool.bury(segment)
     }
   }
 
@@ -381,7 +386,7 @@ export class Log {
     await writer.updateManifest(() => ({ trimLsn: lsn }))
     const { chain, manifestFile } = this.#opened
     const { trimLsn, floor } = manifestFile!.current
-    await this.#unlink(chain.retireBefore(trimLsn, floor).map(({ header }) => header.number))
+    await this.#bury(deadOf(chain.retireBefore(trimLsn, floor)))
   }
 
   /**
@@ -390,7 +395,7 @@ export class Log {
    * @throws ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CLOSED
    */
   metrics(): LogMetrics {
-    return this.#openWriter().metrics()
+    return { ...this.#openWriter().metrics(), pooledSegments: this.#pool.length }
   }
 
   info(): LogInfo {
@@ -444,6 +449,7 @@ export class Log {
       for (const follower of this.#followers) await follower.end()
       await this.#reader.idle()
       chain.close()
+      this.#pool.close()
       manifestFile?.file.close()
       directory.close()
       await this.#disk.close()
@@ -452,7 +458,7 @@ export class Log {
 
   /** Files that no manifest copy reaches any more, left by earlier openings. */
   async #sweep(): Promise<void> {
-    await this.#unlink(this.#opened.deadNumbers)
+    await this.#bury(this.#opened.deadNumbers.map(number => ({ number, busy: false })))
   }
 
   #refuseIfClosed(): void {

@@ -35,7 +35,12 @@ export interface LogMetrics {
   /** Bytes of memory for records on their way, the limit, and how much of it is in use now. */
   readonly bufferBytes: number
   readonly bufferBytesInUse: number
+  /** Files of dead segments that wait to become new ones. */
+  readonly pooledSegments: number
 }
+
+/** What the commits alone tell. */
+export type CommitFigures = Omit<LogMetrics, 'pooledSegments'>
 
 /** What is published on the channel `riolog:commit` for each group. */
 export interface CommitEvent {
@@ -107,7 +112,7 @@ export class CommitMetrics {
     commits.publish({ path: this.#path, lsn, records, bytes, microseconds } satisfies CommitEvent)
   }
 
-  read(bufferBytes: number, bufferBytesInUse: number): LogMetrics {
+  read(bufferBytes: number, bufferBytesInUse: number): CommitFigures {
     const [recordBytes, writtenBytes] = [this.#recordBytes, this.#writtenBytes]
     return {
       groups: this.#groups,

@@ -55,6 +55,11 @@ const schema = z.strictObject({
    * from then on damage to the last records, too, is told from a torn tail. 0: never; 1000.
    */
   idleStampMs: z.number().min(0).default(1000),
+  /**
+   * Files of segments that were trimmed or rewound, kept to become new ones, at most; 2. Appending then
+   * allocates nothing at a rotation. 0: they are deleted.
+   */
+  recycledSegments: z.number().int().min(0).max(1024).default(2),
   /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
   lockWaitMs: z.number().min(0).default(2000),
   /** Permissions of new files; 0600. */

@@ -1,4 +1,4 @@
-/** Makes segment files ahead of their use: full of zeros, with their header, and synced. */
+/** Makes segment files ahead of their use: recycled or full of zeros, with their header, and synced. */
 import { randomBytes } from 'node:crypto'
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
@@ -14,6 +14,7 @@ import {
 } from '../segment/format.ts'
 import { encodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
 import type { Manifest } from './manifest.ts'
+import type { RecyclePool } from './recycle-pool.ts'
 
 /** Zeros are written in pieces of this size, one after the other: commits beside them go first. */
 const PIECE_BYTES = 256 * KIB
@@ -39,13 +40,15 @@ export class Abandoned extends Error {
 
 export class SegmentMaker {
   readonly #directory: DiskDirectory
+  readonly #pool: RecyclePool
   readonly #mode: number
   readonly #zeros: DiskBuffer = allocateBuffer(PIECE_BYTES)
   #nextNumber: number
 
   /** @param nextNumber one above every number used so far, by half-made files too */
-  constructor(directory: DiskDirectory, nextNumber: number, mode: number) {
+  constructor(directory: DiskDirectory, pool: RecyclePool, nextNumber: number, mode: number) {
     this.#directory = directory
+    this.#pool = pool
     this.#nextNumber = nextNumber
     this.#mode = mode
   }
@@ -63,7 +66,8 @@ export class SegmentMaker {
 
   /**
    * Takes a number (used once, whatever comes of it) and makes its file durable. No manifest names it
-   * yet, so if the disk is full it is taken away again and nothing is lost.
+   * yet, so if the disk is full it is taken away again and nothing is lost. A recycled file is as long
+   * as it is, whatever was asked for.
    * @param step awaited before each write or sync; if it throws, nothing more is written
    * @throws ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_LSN_EXHAUSTED, SystemError
    */
@@ -79,23 +83,27 @@ export class SegmentMaker {
       throw new RiologError('ERR_RIOLOG_LSN_EXHAUSTED', message)
     }
     this.#nextNumber++
+    const name = segmentName(number)
+    const recycled = await this.#pool.take(name)
+    const file = recycled ?? (await this.#directory.open(name, 'createNew', this.#mode))
     const header: SegmentHeader = {
       uuid: manifest.uuid,
       number,
       epoch: manifest.epoch,
       salt: randomSalt(),
       parent,
-      fileBytes,
+      fileBytes: recycled?.size() ?? fileBytes,
       segmentSize: manifest.segmentSize,
       alignment: manifest.alignment,
       metadata: new Uint8Array(),
     }
-    const file = await this.#directory.open(segmentName(number), 'createNew', this.#mode)
     try {
       // A descriptor that writes a segment holds its lock, so that nobody recycles the file while a
       // write of a killed process may still land in it.
       file.tryLock()
-      await this.#fill(file, header, step)
+      if (recycled === undefined) await this.#zero(file, header, step)
+      await step()
+      await writeHeader(file, header)
       await step()
       await file.sync()
       await step()
@@ -104,7 +112,7 @@ export class SegmentMaker {
     } catch (error) {
       file.close()
       const keeps = error instanceof Abandoned && error.keepsFile
-      if (!keeps) await this.#directory.unlink(segmentName(number)).catch(() => {})
+      if (!keeps) await this.#directory.unlink(name).catch(() => {})
       throw error
     }
   }
@@ -115,16 +123,18 @@ export class SegmentMaker {
     await this.#directory.unlink(prepared.file.name)
   }
 
-  async #fill(file: DiskFile, header: SegmentHeader, step: () => Promise<void>): Promise<void> {
+  async #zero(file: DiskFile, header: SegmentHeader, step: () => Promise<void>): Promise<void> {
     for (let at = header.alignment; at < header.fileBytes; at += PIECE_BYTES) {
       await step()
       await file.write(this.#zeros, 0, Math.min(PIECE_BYTES, header.fileBytes - at), at)
     }
-    await step()
-    const block = allocateBuffer(header.alignment)
-    block.bytes.set(encodeSegmentHeader(header))
-    await file.write(block, 0, header.alignment, 0)
   }
+}
+
+async function writeHeader(file: DiskFile, header: SegmentHeader): Promise<void> {
+  const block = allocateBuffer(header.alignment)
+  block.bytes.set(encodeSegmentHeader(header))
+  await file.write(block, 0, header.alignment, 0)
 }
 
 function randomSalt(): Salt {

@@ -12,11 +12,12 @@ import { GROUP_HEADER_BYTES, maxGroupBytes, maxRecordBytes, recordSpan } from '.
 import { BATCH_FIRST, BATCH_LAST, BATCH_MIDDLE } from '../segment/group.ts'
 import type { SegmentRef } from '../segment/header.ts'
 import { type BatchLayout, layOut } from './batch-layout.ts'
-import type { LiveChain, LiveSegment } from './live-chain.ts'
+import { deadOf, type LiveChain, type LiveSegment } from './live-chain.ts'
 import { NO_SEGMENT } from './manifest.ts'
 import type { ManifestFile } from './manifest-file.ts'
-import { CommitMetrics, type LogMetrics } from './metrics.ts'
+import { type CommitFigures, CommitMetrics } from './metrics.ts'
 import { Arena, PendingGroup } from './pending-group.ts'
+import type { DeadSegment } from './recycle-pool.ts'
 import type { PreparedSegment, SegmentMaker } from './segment-maker.ts'
 import { isHarmless, SegmentSupply } from './segment-supply.ts'
 
@@ -337,11 +338,11 @@ export class Writer {
 
   /**
    * Drops everything from a place on that `cutOf` finds once all is durable that was appended. The
-   * caller has paused appends. Returns the numbers of segments that are dead then.
+   * caller has paused appends. Returns the segments that are dead then.
    * @throws what `cutOf` throws, ERR_RIOLOG_NO_SPACE: nothing has changed
    * @throws ERR_RIOLOG_POISONED: whether it is in force is undecided
    */
-  async rewind(cutOf: () => Promise<number>): Promise<number[]> {
+  async rewind(cutOf: () => Promise<number>): Promise<DeadSegment[]> {
     await this.flush()
     const cut = await cutOf()
     return cut === this.#durableLsn ? [] : await this.#forkAt(cut)
@@ -358,7 +359,7 @@ export class Writer {
   }
 
   /** As {@link #fork}, but beside the event loop: nothing is in flight, and appends wait. */
-  async #forkAt(cut: number): Promise<number[]> {
+  async #forkAt(cut: number): Promise<DeadSegment[]> {
     const { chain, directory, manifest } = this.#parts
     // A cut right behind what a trim has freed: the header names the parent that is gone.
     const parent = cut === 0 ? NO_SEGMENT : chain.holdingEnd(cut)?.header
@@ -385,10 +386,10 @@ export class Writer {
       throw this.#poison
     }
     this.#freeArenas.push(arena)
-    const dropped = chain.rewindTo(cut).map(({ header }) => header.number)
+    const dropped = deadOf(chain.rewindTo(cut))
     this.#parts.onRewound(cut)
     const spare = this.#supply.forkedTo(prepared)
-    if (spare !== undefined) dropped.push(spare)
+    if (spare !== undefined) dropped.push({ number: spare, busy: false })
     this.#moveInto(segment, cut, end)
     return dropped
   }
@@ -579,7 +580,7 @@ export class Writer {
     this.#metrics.committed({ lsn, count, recordBytes, writtenBytes, openedAt, submittedAt })
   }
 
-  metrics(): LogMetrics {
+  metrics(): CommitFigures {
     const limit = this.#arenaCount * this.#maxGroup
     const free = (this.#freeArenas.length + this.#arenasLeft) * this.#maxGroup
     return this.#metrics.read(limit, limit - free)

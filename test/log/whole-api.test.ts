@@ -105,7 +105,8 @@ onEachEngine(
     await t.rejects(log.trim(log.durableLsn + 8), { code: 'ERR_RIOLOG_INVALID_ARGUMENT' })
     await log.trim(lsns[40])
     t.equal(log.trimLsn, lsns[40])
-    t.ok(files() <= before - 6, `${before} files became ${files()}`)
+    const kept = log.metrics().pooledSegments
+    t.ok(files() <= before - 6 + kept, `${before} files became ${files()}, ${kept} of them kept`)
     await log.trim(lsns[10])
     t.equal(log.trimLsn, lsns[40], 'a trim never goes back')
     await t.rejects(log.read(lsns[39]), { code: 'ERR_RIOLOG_TRIMMED' })

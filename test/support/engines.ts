@@ -13,6 +13,8 @@ export type Test = Pick<
   | 'fail'
   | 'ok'
   | 'equal'
+  | 'not'
+  | 'notOk'
   | 'same'
   | 'match'
   | 'notMatch'
