@@ -21,6 +21,7 @@ import {
 } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
+import { decodeRecord } from './record.ts'
 
 /** A group's place. */
 export interface Position {
@@ -121,10 +122,118 @@ export class Reader {
     return { segment, lsn: await this.#chain.reading(segment, found) }
   }
 
-  /** The next segment's first group, once a segment's live part is read; undefined at the end. */
+  /**
+   * The next segment's first group, once a segment's live part is read; undefined at the end.
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND when the segment is gone, and with it what came next
+   */
   next(segment: LiveSegment): Position | undefined {
-    const next = this.#chain.segments[this.#chain.indexOf(segment) + 1]
+    const { segments } = this.#chain
+    const follows = ({ link }: LiveSegment) => link === segment.cut
+    const next = segment.retired
+      ? segments.find(follows)
+      : segments[this.#chain.indexOf(segment) + 1]
+    if (next === undefined) this.#refuseRetired(segment, segment.cut)
     return next && { segment: next, lsn: next.base + this.#chain.alignment }
+  }
+
+  /**
+   * Where a reverse scan begins: behind the last group before `to` that begins at or before `from`.
+   * Undefined when there is none.
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND
+   */
+  startBefore(from: number, to: number): Position | undefined {
+    const { segments } = this.#chain
+    if (from !== 0 && from < this.#trimLsn()) throw trimmed(from, this.#trimLsn())
+    const end = Math.min(from + 1, to)
+    const holding = this.#chain.holdingEnd(end)
+    if (holding === undefined) {
+      const before = segments.findLast(({ base }) => base < end)
+      return before && { segment: before, lsn: before.cut }
+    }
+    if (from < to && from > holding.cut && holding !== segments.at(-1)) throw rewound(from)
+    return { segment: holding, lsn: Math.min(end, holding.cut) }
+  }
+
+  /**
+   * The end of the segment before one whose groups are all read; undefined at the oldest.
+   * @param least what had been trimmed when the scan began
+   * @throws ERR_RIOLOG_TRIMMED when there was one
+   */
+  previous(segment: LiveSegment, least: number): Position | undefined {
+    const before = this.#chain.segments[this.#chain.indexOf(segment) - 1]
+    if (before !== undefined) return { segment: before, lsn: before.cut }
+    const link = segment.link ?? 0
+    if (link > least) throw trimmed(link, this.#trimLsn())
+    return undefined
+  }
+
+  /**
+   * The places of the groups before a place in its segment, oldest first: some of them, at least one,
+   * and as many as lie in one to two groups of the longest kind. Where a header does not verify, that
+   * place counts as one group's up to the next header, for {@link group} to refuse.
+   * @param end of what is to be read in the segment
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, SystemError
+   */
+  async groupsBefore({ segment, lsn }: Position, end: number, window: Window): Promise<number[]> {
+    this.#refuseRetired(segment, lsn - 1)
+    const limit = this.#readLimit(segment, end) - segment.base
+    return this.#tracked(() =>
+      this.#chain.reading(segment, () => this.#groupsBefore(segment, lsn, limit, window)),
+    )
+  }
+
+  async #groupsBefore(
+    segment: LiveSegment,
+    before: number,
+    limit: number,
+    window: Window,
+  ): Promise<number[]> {
+    const { alignment, maxGroup } = this.#chain
+    const places: number[] = []
+    let isDamaged = false
+    for (let at = await this.#anchor(segment, before - maxGroup, limit, window); at < before; ) {
+      const group = await this.#headerAt(segment, at, limit, window)
+      if (group !== undefined || !isDamaged) places.push(at)
+      isDamaged = group === undefined
+      at = group === undefined ? at + alignment : groupEnd(group, alignment)
+    }
+    return places
+  }
+
+  /** The nearest place of a header at or before a place; the segment's first where none verifies. */
+  async #anchor(segment: LiveSegment, lsn: number, limit: number, window: Window): Promise<number> {
+    const { alignment, maxGroup } = this.#chain
+    const first = segment.base + alignment
+    for (let at = alignDown(lsn, alignment); at > first; ) {
+      const low = Math.max(first, at - maxGroup)
+      // One read for all of them, and for the walk that follows.
+      await window.load(segment.file, low - segment.base, 2 * maxGroup, limit)
+      for (; at >= low; at -= alignment) {
+        if ((await this.#headerAt(segment, at, limit, window)) !== undefined) return at
+      }
+    }
+    return first
+  }
+
+  async #headerAt(
+    { file, base, header }: LiveSegment,
+    lsn: number,
+    limit: number,
+    window: Window,
+  ): Promise<GroupInfo | undefined> {
+    const { alignment, maxGroup } = this.#chain
+    const bytes = await window.load(file, lsn - base, alignment, limit)
+    return readGroupHeader(bytes, 0, { salt: header.salt, lsn }, maxGroup)
+  }
+
+  #refuseRetired(segment: LiveSegment, lsn: number): void {
+    if (!segment.retired) return
+    throw lsn < this.#trimLsn() ? trimmed(lsn, this.#trimLsn()) : rewound(lsn)
+  }
+
+  /** A rewind may have cut within a group, also on the alignment; it verifies as a whole only. */
+  #readLimit(segment: LiveSegment, end: number): number {
+    return end === segment.cut ? this.#chain.fileEnd(segment) : end
   }
 
   /**
@@ -138,11 +247,8 @@ export class Reader {
   async #group({ segment, lsn }: Position, end: number, window: Window): Promise<LoadedGroup> {
     const { maxGroup, alignment } = this.#chain
     const { base, file, header } = segment
-    if (segment.retired) {
-      throw lsn < this.#trimLsn() ? trimmed(lsn, this.#trimLsn()) : rewound(lsn)
-    }
-    // A rewind may have cut within a group, also on the alignment; it verifies as a whole only.
-    const limit = end === segment.cut ? this.#chain.fileEnd(segment) : end
+    this.#refuseRetired(segment, lsn)
+    const limit = this.#readLimit(segment, end)
     const place = { salt: header.salt, lsn }
     const { found, bytes } = await this.#chain.reading(segment, () =>
       window.group(file, lsn - base, place, maxGroup, limit - base),
@@ -217,7 +323,8 @@ export class Reader {
       const payload = verifyRecord(bytes, offset, { salt: segment.header.salt, lsn })
       if (payload < 0) return { claimed: claimedLength(bytes, offset) }
       const start = offset + RECORD_HEADER_BYTES
-      return { data: Buffer.from(bytes.subarray(start, start + payload)), claimed: payload }
+      const { data } = decodeRecord(bytes, { lsn, from: start, to: start + payload })
+      return { data, claimed: payload }
     } finally {
       this.#give(buffer)
     }

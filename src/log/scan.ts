@@ -1,161 +1,98 @@
 import { recordsOf } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
 import type { Position, Reader } from './reader.ts'
+import { decodeRecord, type LogRecord } from './record.ts'
+import { RecordIterator } from './record-iterator.ts'
 
-export interface LogRecord {
-  readonly lsn: number
-  readonly data: Buffer
+/** What a scan goes on with: how far, and who reads that far. */
+export interface More {
+  readonly to: number
+  readonly reader: Reader
 }
 
-/** Of a tail: waits until there is something behind `to`; gives the new end, and who reads up to it. */
-export type More = (to: number) => Promise<{ readonly to: number; readonly reader: Reader }>
+/** Of a scan that does not know from its beginning how far it goes. */
+export interface Source {
+  /** Waits until there is something behind `to`; undefined: nothing more comes. */
+  more(to: number): Promise<More | undefined>
+  /** Called when the loop is left or has come to its end. */
+  end?(): void
+}
 
-type Next = IteratorResult<LogRecord, undefined>
-
-const END: Next = { done: true, value: undefined }
-
-/**
- * The records from the first at or after `from` up to `to`, in order. An iterator by hand: an async
- * generator costs about as much for each record as reading it does.
- */
-export class Scan implements AsyncIterableIterator<LogRecord> {
+/** The records from the first at or after `from` up to `to`, in order. */
+export class Scan extends RecordIterator {
   #reader: Reader
   readonly #window: Window
   #from: number
   /** The same, where 0 stands for the beginning. */
   #least: number
   #to: number
-  readonly #more: More | undefined
+  readonly #source: Source | undefined
   readonly #check: () => void
-  readonly #onEnd: (() => Promise<void>) | undefined
   #position: Position | undefined
+  /** The end of the last group that was read. */
+  #reached: number
   #bytes: Uint8Array = new Uint8Array()
   #records: ReturnType<typeof recordsOf> | undefined
   /** Nothing at or behind this LSN lives of the group at hand. */
   #cut = 0
   #rewindsSeen: number
   #started = false
-  #done = false
-  /** Calls of `next` that have not settled: those behind them wait their turn. */
-  #waiting = 0
-  #last: Promise<unknown> = Promise.resolve()
 
-  /**
-   * @param check throws when the log has been closed meanwhile
-   * @param more of a tail
-   * @param onEnd called when a tail's loop is left
-   */
-  constructor(
-    reader: Reader,
-    from: number,
-    to: number,
-    check: () => void,
-    more?: More,
-    onEnd?: () => Promise<void>,
-  ) {
+  /** @param check throws when the log has been closed meanwhile */
+  constructor(reader: Reader, from: number, to: number, check: () => void, source?: Source) {
+    super()
     this.#reader = reader
     this.#window = new Window(reader.alignment)
     this.#from = from
+    this.#reached = from
     this.#least = from === 0 ? reader.trimLsn : from
     this.#to = to
     this.#check = check
-    this.#more = more
-    this.#onEnd = onEnd
+    this.#source = source
     this.#rewindsSeen = reader.rewinds.length
   }
 
-  next(): Promise<Next> {
-    if (this.#waiting === 0) {
-      try {
-        const record = this.#atHand()
-        if (record !== undefined) return Promise.resolve(record)
-      } catch (error) {
-        return Promise.reject(error)
-      }
-    }
-    this.#waiting++
-    const result = this.#last.then(() => this.#atHand() ?? this.#readOn())
-    const settled = () => {
-      this.#waiting--
-    }
-    this.#last = result.then(settled, settled)
-    return result
-  }
-
-  async return(): Promise<Next> {
-    this.#done = true
-    await this.#onEnd?.()
-    return END
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this
-  }
-
-  /** What needs no reading; undefined when it does. */
-  #atHand(): Next | undefined {
-    if (this.#done) return END
-    try {
-      this.#check()
-      this.#checkRewinds()
-      return this.#recordInGroup()
-    } catch (error) {
-      this.#done = true
-      throw error
-    }
-  }
-
-  #checkRewinds(): void {
+  protected check(): void {
+    this.#check()
     const { rewinds } = this.#reader
     if (rewinds.length === this.#rewindsSeen) return
-    this.#reader.refuseRewound(this.#position?.lsn ?? this.#from, this.#rewindsSeen)
+    this.#reader.refuseRewound(this.#reached, this.#rewindsSeen)
     this.#to = Math.min(this.#to, ...rewinds.slice(this.#rewindsSeen))
+    // It may stand at the beginning of a segment that is gone, of which it has read nothing.
+    if (this.#position?.segment.retired) this.#goOnWith(this.#reader)
     this.#rewindsSeen = rewinds.length
   }
 
-  #recordInGroup(): Next | undefined {
+  protected recordInGroup(): LogRecord | undefined {
     for (;;) {
       const next = this.#records?.next()
       if (next === undefined || next.done) return undefined
-      const { lsn, from, to } = next.value
+      const { lsn } = next.value
       if (lsn < this.#least) continue
       if (lsn >= this.#cut) return undefined
-      return { done: false, value: { lsn, data: Buffer.from(this.#bytes.subarray(from, to)) } }
+      return decodeRecord(this.#bytes, next.value)
     }
   }
 
-  async #readOn(): Promise<Next> {
-    try {
-      while (!this.#done) {
-        this.#check() // a log that closes waits for the read before this one, not for the next
-        if (await this.#nextGroup()) {
-          const record = this.#recordInGroup()
-          if (record !== undefined) return record
-        } else if (this.#more !== undefined && !this.#done) {
-          const { to, reader } = await this.#more(this.#to)
-          this.#to = to
-          if (reader !== this.#reader) this.#goOnWith(reader)
-          this.#check()
-          this.#checkRewinds()
-        } else {
-          break
-        }
-      }
-    } catch (error) {
-      if (this.#done) return END // the loop was left meanwhile
-      this.#done = true
-      throw error
-    }
-    this.#done = true
-    return END
+  protected async advance(): Promise<boolean> {
+    if (await this.#nextGroup()) return true
+    const more = this.isDone ? undefined : await this.#source?.more(this.#to)
+    if (more === undefined) return false
+    this.#to = more.to
+    if (more.reader !== this.#reader) this.#goOnWith(more.reader)
+    this.check()
+    return true
+  }
+
+  protected release(): void {
+    this.#source?.end?.()
   }
 
   /** Another view of the log, from where this one ends. */
   #goOnWith(reader: Reader): void {
     this.#reader = reader
     this.#rewindsSeen = reader.rewinds.length
-    const reached = this.#position?.lsn
-    if (reached !== undefined) this.#from = reached
+    this.#from = this.#reached
     this.#least = this.#from === 0 ? reader.trimLsn : this.#from
     this.#started = false
     this.#position = undefined
@@ -175,6 +112,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
       if (position.lsn < end) {
         const loaded = await this.#reader.group(position, end, this.#window)
         this.#position = { segment: position.segment, lsn: loaded.end }
+        this.#reached = loaded.end
         if (loaded.end <= this.#least) continue // it only led to the place
         this.#reader.refuseTrimmed(loaded)
         this.#records = recordsOf(loaded.bytes, 0, loaded.group)

@@ -69,6 +69,10 @@ class World {
     const wanted = this.known.filter(({ lsn }) => lsn >= from && lsn < end)
     const found = await all(this.log.scan({ from }))
     same(found, wanted, `a scan from ${from}`)
+    const newEnd = this.log.durableLsn // it has moved meanwhile
+    const before = this.known.filter(({ lsn }) => lsn < newEnd && (from === 0 || lsn <= from))
+    const back = await all(this.log.scan(from === 0 ? { reverse: true } : { from, reverse: true }))
+    same(back, before.reverse(), `a reverse scan from ${from}`)
   }
 
   /** One record of a tail that goes on over the whole program. */

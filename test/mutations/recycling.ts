@@ -82,8 +82,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'readers',
     name: 'a scan jumps over what was trimmed',
     file: 'src/log/reader.ts',
-    from: 'if (segment.retired && segment.cut < this.#trimLsn())',
-    to: 'if (false)',
+    from: 'const next = segment.retired\n',
+    to: 'const next = false\n',
     tests,
   },
 ]

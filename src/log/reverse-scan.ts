@@ -1,0 +1,104 @@
+import { recordsOf } from '../segment/group.ts'
+import { Window } from '../segment/window.ts'
+import type { Position, Reader } from './reader.ts'
+import { decodeRecord, type LogRecord, type RecordPlace } from './record.ts'
+import { RecordIterator } from './record-iterator.ts'
+
+/**
+ * The records from the last at or before `from` back to the oldest. Groups have no way back, so a
+ * stretch of them, of one to two groups of the longest kind, is walked forward by its headers; then its
+ * groups are verified and given from the last to the first. Beside the 2.25 MiB of its window it holds
+ * the places of a stretch's groups and of one group's records (at most 65,536), some 4 MiB at most.
+ */
+export class ReverseScan extends RecordIterator {
+  readonly #reader: Reader
+  readonly #window: Window
+  readonly #from: number
+  #to: number
+  readonly #check: () => void
+  /** What was trimmed when the scan began; it gives nothing before. */
+  readonly #least: number
+  /** All that is left lies before this LSN. */
+  #reached: number
+  /** Groups that begin before `lsn` are left in this segment. */
+  #position: Position | undefined
+  /** Places of groups before `#position`, oldest first. */
+  #groups: number[] = []
+  #bytes: Uint8Array = new Uint8Array()
+  /** Records of the group at hand, oldest first. */
+  #records: RecordPlace[] = []
+  #rewindsSeen: number
+  #started = false
+
+  /**
+   * @param to the end of what is to be read
+   * @param check throws when the log has been closed meanwhile
+   */
+  constructor(reader: Reader, from: number, to: number, check: () => void) {
+    super()
+    this.#reader = reader
+    this.#window = new Window(reader.alignment)
+    this.#from = from
+    this.#to = to
+    this.#check = check
+    this.#least = reader.trimLsn
+    this.#reached = Math.min(from, to)
+    this.#rewindsSeen = reader.rewinds.length
+  }
+
+  protected check(): void {
+    this.#check()
+    const { rewinds } = this.#reader
+    if (rewinds.length === this.#rewindsSeen) return
+    // Before the first record it begins at what is the end by now.
+    if (this.#started) this.#reader.refuseRewound(this.#reached, this.#rewindsSeen)
+    this.#to = Math.min(this.#to, ...rewinds.slice(this.#rewindsSeen))
+    this.#rewindsSeen = rewinds.length
+  }
+
+  protected recordInGroup(): LogRecord | undefined {
+    const place = this.#records.pop()
+    if (place === undefined) return undefined
+    this.#reached = place.lsn
+    return decodeRecord(this.#bytes, place)
+  }
+
+  protected async advance(): Promise<boolean> {
+    if (!this.#started) this.#position = this.#reader.startBefore(this.#from, this.#to)
+    this.#started = true
+    for (;;) {
+      const position = this.#position
+      if (position === undefined || position.lsn <= this.#least) return false
+      const lsn = this.#groups.pop()
+      if (lsn !== undefined) {
+        await this.#take({ segment: position.segment, lsn })
+        return true
+      }
+      if (position.lsn > position.segment.base + this.#reader.alignment) {
+        const end = this.#endIn(position)
+        this.#groups = await this.#reader.groupsBefore(position, end, this.#window)
+      } else {
+        this.#position = this.#reader.previous(position.segment, this.#least)
+      }
+    }
+  }
+
+  protected release(): void {
+    this.#groups = []
+    this.#records = []
+  }
+
+  async #take(position: Position): Promise<void> {
+    const loaded = await this.#reader.group(position, this.#endIn(position), this.#window)
+    this.#reader.refuseTrimmed(loaded)
+    this.#position = position
+    this.#bytes = loaded.bytes
+    const end = Math.min(position.segment.cut, this.#to, this.#from + 1)
+    const lives = ({ lsn }: RecordPlace) => lsn >= this.#least && lsn < end
+    this.#records = [...recordsOf(loaded.bytes, 0, loaded.group)].filter(lives)
+  }
+
+  #endIn({ segment }: Position): number {
+    return Math.min(segment.cut, this.#to)
+  }
+}
