@@ -96,6 +96,7 @@ export class Log {
         maxBufferedBytes: options.maxBufferedBytes,
         maxGroupBytes: options.maxGroupBytes,
         idleStampMs: options.idleStampMs,
+        commitTimeoutMs: options.commitTimeoutMs,
         onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
         onRewound: cut => this.#reader.rewinds.push(cut),
         onForked: () => {

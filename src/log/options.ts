@@ -60,6 +60,15 @@ const schema = z.strictObject({
    * allocates nothing at a rotation. 0: they are deleted.
    */
   recycledSegments: z.number().int().min(0).max(1024).default(2),
+  /**
+   * The disk has answered nothing for so long, in milliseconds, while somebody waits for it: the log is
+   * poisoned, and all who wait are told. 0: they wait for ever; 0.
+   */
+  commitTimeoutMs: z
+    .number()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(0),
   /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
   lockWaitMs: z.number().min(0).default(2000),
   /** Permissions of new files; 0600. */

@@ -20,6 +20,7 @@ import { Arena, PendingGroup } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { PreparedSegment, SegmentMaker } from './segment-maker.ts'
 import { isHarmless, SegmentSupply } from './segment-supply.ts'
+import { Watchdog } from './watchdog.ts'
 
 /** The next segment is prepared once this part of the current file is used. */
 const PREPARE_AT = 1 / 4
@@ -43,6 +44,8 @@ export interface WriterParts {
   readonly maxGroupBytes: number
   /** Milliseconds without an append, after which the manifest is told the durable LSN; 0: never. */
   readonly idleStampMs: number
+  /** Milliseconds without an answer of the disk, after which the log is poisoned; 0: never. */
+  readonly commitTimeoutMs: number
   /** Told of each failure that poisons, and of files that could not be prepared. */
   readonly onTrouble: (what: string, error: unknown) => void
   /** Told of the cut at the moment that a rewind is in force. */
@@ -79,6 +82,9 @@ export class Writer {
 
   readonly #supply: SegmentSupply
   readonly #metrics: CommitMetrics
+  readonly #watchdog: Watchdog
+  /** Rejecters of those who wait for the manifest, or for a rewind's fork. */
+  readonly #whenPoisoned = new Set<(error: unknown) => void>()
   #forked = false
 
   readonly #waitingAppends: WaitingAppend[] = []
@@ -108,13 +114,21 @@ export class Writer {
     this.#arenaCount = Math.max(2, Math.floor(parts.maxBufferedBytes / this.#maxGroup))
     this.#arenasLeft = this.#arenaCount
     this.#metrics = new CommitMetrics(parts.directory.path)
+    this.#watchdog = new Watchdog(
+      parts.commitTimeoutMs,
+      () => this.#isAwaited(),
+      () => this.#failAll(stuck(parts.commitTimeoutMs)),
+    )
     this.#supply = new SegmentSupply({
       maker: parts.maker,
       manifest: parts.manifest,
       batchBytes: alignment + this.#arenaCount * this.#maxGroup,
       durableLsn: () => this.#durableLsn,
       isAwaited: () => this.#waitingAppends.length > 0 || this.#waitingForRoom.length > 0,
-      onReady: () => this.#offerRoom(),
+      onReady: () => {
+        this.#watchdog.answered()
+        this.#offerRoom()
+      },
       onRefused: error => this.#onRefused(error),
       onFailed: error => this.#failAll(error),
     })
@@ -244,6 +258,7 @@ export class Writer {
       this.#askAgain()
       // The caller may reuse its bytes at once, here too.
       this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })
+      this.#watchdog.asked()
     })
   }
 
@@ -265,6 +280,7 @@ export class Writer {
       if (this.#waitingAppends.length === 0 && this.#hasRoom()) return resolve()
       this.#askAgain()
       this.#waitingForRoom.push({ resolve, reject })
+      this.#watchdog.asked()
     })
   }
 
@@ -290,6 +306,7 @@ export class Writer {
     this.#stopped = true
     this.#wakeWatchers()
     clearTimeout(this.#idleTimer)
+    this.#watchdog.stop()
     await this.#stamping
     this.#supply.stop()
     await this.#reaped()
@@ -328,7 +345,7 @@ export class Writer {
       const { manifest } = this.#parts
       // A rewind may have raised the floor and not yet told us.
       const floor = () => Math.max(manifest.current.floor, this.#durableLsn)
-      await manifest.update(() => ({ ...change(), floor: floor() }))
+      await this.#orPoisoned(manifest.update(() => ({ ...change(), floor: floor() })))
     } catch (error) {
       this.#failAll(error)
       throw this.#poison
@@ -365,7 +382,8 @@ export class Writer {
     const parent = cut === 0 ? NO_SEGMENT : chain.holdingEnd(cut)?.header
     let prepared: PreparedSegment
     try {
-      prepared = await this.#supply.prepareFork(parent ?? chain.segments[0].header.parent)
+      const forksFrom = parent ?? chain.segments[0].header.parent
+      prepared = await this.#orPoisoned(this.#supply.prepareFork(forksFrom))
     } catch (error) {
       if (isHarmless(error)) throw error
       this.#failAll(error)
@@ -376,10 +394,11 @@ export class Writer {
     const { link, length } = this.#linkGroup(arena, segment, cut)
     const end = link.end(this.#alignment)
     try {
-      await segment.file.write(arena.buffer, 0, length, this.#alignment)
-      await segment.file.sync()
-      await directory.sync()
-      await manifest.update({ newest: segment.header, floor: end, pinned: false })
+      await this.#orPoisoned(segment.file.write(arena.buffer, 0, length, this.#alignment))
+      await this.#orPoisoned(segment.file.sync())
+      await this.#orPoisoned(directory.sync())
+      const newest = segment.header
+      await this.#orPoisoned(manifest.update({ newest, floor: end, pinned: false }))
     } catch (error) {
       segment.file.close()
       this.#failAll(error)
@@ -536,6 +555,7 @@ export class Writer {
       const length = group.seal(this.#syncedLsn, this.#alignment)
       const { file, base } = group.segment
       group.submittedAt = performance.now()
+      this.#watchdog.asked()
       file.commit(group.arena.buffer, 0, length, group.lsn - base, error =>
         this.#onCommitted(group, error),
       )
@@ -549,6 +569,7 @@ export class Writer {
 
   #onCommitted(group: PendingGroup, error: Error | undefined): void {
     this.#inFlight = undefined
+    this.#watchdog.answered()
     if (error !== undefined && this.#poison === undefined) {
       this.#closed.unshift(group)
       this.#failAll(error)
@@ -726,6 +747,28 @@ export class Writer {
     this.#refuseRoom(error)
   }
 
+  #isAwaited(): boolean {
+    const { length } = this.#waitingAppends
+    const waits = length > 0 || this.#waitingForRoom.length > 0 || this.#whenPoisoned.size > 0
+    return this.#inFlight !== undefined || waits
+  }
+
+  /** What the disk may never answer: it rejects when the log is poisoned meanwhile. */
+  async #orPoisoned<T>(asked: Promise<T>): Promise<T> {
+    this.#watchdog.asked()
+    let whenPoisoned!: (error: unknown) => void
+    const poisoned = new Promise<never>((_, reject) => {
+      whenPoisoned = reject
+    })
+    this.#whenPoisoned.add(whenPoisoned)
+    try {
+      return await Promise.race([asked, poisoned])
+    } finally {
+      this.#whenPoisoned.delete(whenPoisoned)
+      this.#watchdog.answered()
+    }
+  }
+
   /** Poisons: nothing is written any more, and nothing that completes later counts. */
   #failAll(cause: unknown): void {
     if (this.#poison !== undefined) return
@@ -739,5 +782,11 @@ export class Writer {
       for (const waiter of group.waiters) waiter.reject(poison)
     }
     this.#refuseRoom(poison)
+    for (const reject of this.#whenPoisoned) reject(poison)
   }
+}
+
+function stuck(milliseconds: number): RiologError {
+  const message = `the disk has answered nothing for ${milliseconds} ms (commitTimeoutMs)`
+  return new RiologError('ERR_RIOLOG_TIMEOUT', message)
 }

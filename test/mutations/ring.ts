@@ -43,7 +43,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'native/core/ring.cpp',
     from: 'slots_[i].bufferGroup == group) return -EBUSY;',
     to: 'slots_[i].bufferGroup == group) break;',
-    tests: ['test/ring/conformance/multishot.test.ts'],
+    tests: ['test/native/core.test.ts', 'test/ring/conformance/multishot.test.ts'],
   },
   {
     rule: 1,

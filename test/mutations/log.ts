@@ -1,7 +1,8 @@
-/** What recycling loses when one of its safeguards is taken out. */
+/** What the log loses when one of its safeguards is taken out: recycling, and a disk that never answers. */
 import type { Mutation } from './mutation.ts'
 
 const tests = ['test/log/recycle.test.ts']
+const stuck = ['test/log/stuck.test.ts']
 const pool = 'src/log/recycle-pool.ts'
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -85,5 +86,37 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'const next = segment.retired\n',
     to: 'const next = false\n',
     tests,
+  },
+  {
+    rule: 'stuck',
+    name: 'an answer does not count',
+    file: 'src/log/watchdog.ts',
+    from: '    this.#progressAt = performance.now()\n    if (!this.#isAwaited())',
+    to: '    if (!this.#isAwaited())',
+    tests: stuck,
+  },
+  {
+    rule: 'stuck',
+    name: 'nobody has to be waiting',
+    file: 'src/log/watchdog.ts',
+    from: '    if (!this.#isAwaited()) return\n',
+    to: '',
+    tests: stuck,
+  },
+  {
+    rule: 'stuck',
+    name: 'a manifest update is waited for without end',
+    file: 'src/log/writer.ts',
+    from: 'return await Promise.race([asked, poisoned])',
+    to: 'return await Promise.race([asked])',
+    tests: stuck,
+  },
+  {
+    rule: 'stuck',
+    name: 'who waits for a segment is not counted',
+    file: 'src/log/writer.ts',
+    from: '      this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })\n      this.#watchdog.asked()',
+    to: '      this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })',
+    tests: stuck,
   },
 ]

@@ -1,0 +1,99 @@
+/** A disk that answers nothing: whoever waits is told in bounded time, where a limit is set. */
+import t from 'tap'
+import { type OperationKind, PowerCut, SimulatedDevice } from '../../src/disk/simulated.ts'
+import { PoisonedError } from '../../src/errors.ts'
+import type { Log } from '../../src/log/log.ts'
+import { openSimulated, recordsOf } from '../support/simulated.ts'
+
+const LIMIT_MS = 40
+const SEGMENT = /\.seg$/
+
+/** From now on operations of a kind on a file are never answered; counts them. */
+function stick(device: SimulatedDevice, kind: OperationKind, file: RegExp): () => number {
+  let stuck = 0
+  device.interference = operation => {
+    if (operation.kind !== kind || !file.test(operation.name)) return undefined
+    stuck++
+    return new PowerCut() // for this operation alone: the device goes on
+  }
+  return () => stuck
+}
+
+async function rejection(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => Promise.reject(new Error('expected a rejection')),
+    error => error,
+  )
+}
+
+function isStuck(error: unknown): boolean {
+  const { cause } = error as { cause?: { code?: unknown } }
+  return error instanceof PoisonedError && cause?.code === 'ERR_RIOLOG_TIMEOUT'
+}
+
+async function startedLog(
+  limitMs = LIMIT_MS,
+): Promise<{ device: SimulatedDevice; log: Log; lsns: number[] }> {
+  const device = new SimulatedDevice()
+  const log = await openSimulated(device, { commitTimeoutMs: limitMs, idleStampMs: 0 })
+  const lsns = []
+  for (let i = 0; i < 3; i++) lsns.push(await log.appendDurable(Buffer.from(`durable ${i}`)))
+  return { device, log, lsns }
+}
+
+for (const kind of ['write', 'sync'] as const) {
+  t.test(`a ${kind} that never ends rejects all who wait, and reads go on`, async t => {
+    const { device, log, lsns } = await startedLog()
+    const stuck = stick(device, kind, SEGMENT)
+    const waiting = [log.appendDurable(Buffer.from('a')), log.appendDurable(Buffer.from('b'))]
+    const errors = await Promise.all([...waiting, log.flush()].map(rejection))
+    t.ok(stuck() >= 1)
+    t.ok(errors.every(isStuck))
+    t.throws(() => log.append(Buffer.from('c')), { code: 'ERR_RIOLOG_POISONED' })
+    t.equal((await log.read(lsns[2])).toString(), 'durable 2')
+    const again = await openSimulated(device.afterPowerCut(() => true))
+    t.same(
+      (await recordsOf(again)).slice(0, 3).map(({ lsn }) => lsn),
+      lsns,
+    )
+  })
+}
+
+t.test('so does the preparation of a segment, once somebody needs it', async t => {
+  const { device, log } = await startedLog()
+  const stuck = stick(device, 'sync', /0003\.seg$|0002\.seg$/)
+  const told = await rejection(
+    (async () => {
+      for (;;) await log.appendDurable(Buffer.alloc(4000))
+    })(),
+  )
+  t.equal(stuck(), 1)
+  t.ok(isStuck(told))
+})
+
+for (const [name, change] of [
+  ['trim', (log: Log, lsn: number) => log.trim(lsn)],
+  ['rewind', (log: Log, lsn: number) => log.rewind(lsn)],
+] as const) {
+  t.test(`a ${name} whose manifest update never ends is undecided`, async t => {
+    const { device, log, lsns } = await startedLog()
+    const stuck = stick(device, 'sync', /manifest/i)
+    t.ok(isStuck(await rejection(change(log, lsns[1]))))
+    t.equal(stuck(), 1)
+    t.throws(() => log.append(Buffer.from('c')), { code: 'ERR_RIOLOG_POISONED' })
+  })
+}
+
+t.test('a slow disk is no stuck one, and an idle log is never late', async t => {
+  const { device, log } = await startedLog(500)
+  await new Promise(resolve => setTimeout(resolve, 600))
+  device.interference = ({ kind }) => {
+    if (kind === 'sync') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+    return undefined
+  }
+  for (let i = 0; i < 6; i++) await log.appendDurable(Buffer.from('slow'))
+  // More than there is memory for: somebody waits all the time, and far longer than the limit.
+  await Promise.all(Array.from({ length: 50 }, () => log.appendDurable(Buffer.alloc(45_000))))
+  t.equal((await recordsOf(log)).length, 3 + 6 + 50)
+  await log.close()
+})
