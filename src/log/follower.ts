@@ -1,114 +1,245 @@
 /**
- * A reader that keeps up with a writer in another process: it takes no lock and writes nothing. What it
- * shows is proven durable, by the manifest or by a group that was sealed later.
+ * What a read-only log sees of a writer in another process or thread: it takes no lock and writes
+ * nothing. All that it shows is proven durable, by the manifest or by a group that was sealed later.
  */
 import { setTimeout } from 'node:timers/promises'
-import type { Disk, DiskFile } from '../disk/disk.ts'
-import { RiologError } from '../errors.ts'
+import type { DiskFile } from '../disk/disk.ts'
+import { CorruptionError, RiologError } from '../errors.ts'
 import { Window } from '../segment/window.ts'
 import { lookForFirstGroup } from './live-chain.ts'
-import { MANIFEST_NAME } from './manifest.ts'
 import { readManifest } from './manifest-file.ts'
-import { type Opened, openForReading } from './opening.ts'
+import { lookUntilWhole, type Opened } from './opening.ts'
 import { Reader } from './reader.ts'
 import { provenFrom } from './recovery.ts'
+import type { More, Source } from './scan.ts'
 
-interface View {
+/** A read within what is known looks for trims and rewinds after this long, in milliseconds. */
+const STALE_MS = 20
+/** How often a read that meets damage looks again: a writer may go on and on. */
+const MOST_LOOKS = 16
+
+/** The log as one update of the manifest tells. Its files stay open for as long as somebody reads. */
+export class View {
   readonly opened: Opened
-  readonly manifest: DiskFile
   readonly reader: Reader
   end: number
+  #users = 0
+  #isReplaced = false
+  #closing: Promise<void> | undefined
+  #isClosed = false
+
+  constructor(opened: Opened) {
+    this.opened = opened
+    this.end = opened.end
+    this.reader = new Reader(
+      opened.chain,
+      () => opened.manifest.trimLsn,
+      () => this.end,
+    )
+  }
+
+  enter(): void {
+    this.#users++
+  }
+
+  leave(): void {
+    this.#users--
+    if (this.#isReplaced && this.#users === 0) void this.close()
+  }
+
+  /** There is a newer one: this one ends with its last user. */
+  replace(): void {
+    this.#isReplaced = true
+    if (this.#users === 0) void this.close()
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.reader.idle()
+    this.opened.chain.close()
+    this.#isClosed = true
+  }
 }
 
 export class Follower {
-  readonly #disk: Disk
-  readonly #path: string
-  readonly #pollMs: number
+  readonly #manifest: DiskFile
+  readonly #views = new Set<View>()
+  #view: View
   #window: Window | undefined
-  #view: View | undefined
+  #lookedAt = performance.now()
   #ended = false
-  #step: Promise<unknown> = Promise.resolve()
+  #running: Promise<unknown> = Promise.resolve()
+  #queued: Promise<View> | undefined
 
-  constructor(disk: Disk, path: string, pollMs: number) {
-    this.#disk = disk
-    this.#path = path
-    this.#pollMs = pollMs
+  /** @param manifest the file, open for reading; it is closed at the end */
+  constructor(opened: Opened, manifest: DiskFile) {
+    this.#manifest = manifest
+    this.#view = new View(opened)
+    this.#views.add(this.#view)
   }
 
-  /**
-   * Waits until something behind `reached` is durable.
-   * @param check called before each look; throws when the wait is to end
-   * @returns the new end, and who reads up to it
-   */
-  async more(reached: number, check: () => void): Promise<{ to: number; reader: Reader }> {
-    for (;;) {
-      check()
-      this.#refuseIfEnded()
+  /** As it was seen last. */
+  get view(): View {
+    return this.#view
+  }
+
+  /** A look at the disk that begins after this call; those who ask meanwhile share one. */
+  look(): Promise<View> {
+    this.#queued ??= this.#running.then(() => {
+      this.#queued = undefined
       const looking = this.#look()
-      this.#step = looking.catch(() => {})
-      const { reader, end } = await looking
-      check()
-      this.#refuseIfEnded()
-      if (end > reached) return { to: end, reader }
-      await setTimeout(this.#pollMs)
+      this.#running = looking.catch(() => {})
+      return looking
+    })
+    return this.#queued
+  }
+
+  /** @throws what {@link Reader.read} throws */
+  async read(lsn: number): Promise<Buffer> {
+    const isFresh = performance.now() - this.#lookedAt < STALE_MS
+    let view = isFresh && lsn < this.#view.end ? this.#view : await this.look()
+    let tried: View | undefined
+    for (let looks = 1; ; looks++) {
+      try {
+        return await this.#readIn(view, lsn)
+      } catch (error) {
+        if (!isDamage(error) || looks === MOST_LOOKS) throw error
+        view = await this.look()
+        // Evidence before data: the manifest is the same, and the place has been read again.
+        if (view === tried) throw error
+        tried = view
+      }
     }
   }
 
-  /** Gives up its files, once nothing is being read. */
-  async end(): Promise<void> {
-    this.#ended = true
-    await this.#step
-    await this.#drop()
+  async #readIn(view: View, lsn: number): Promise<Buffer> {
+    view.enter()
+    try {
+      return await view.reader.read(lsn)
+    } finally {
+      view.leave()
+    }
   }
 
-  #refuseIfEnded(): void {
-    if (this.#ended) throw new RiologError('ERR_RIOLOG_CLOSED', 'the tail was ended')
+  /** For a scan: one view from its beginning to its end, as long as that verifies. */
+  scanned(): Source {
+    const held = new Held(this)
+    let hasBegun = false
+    return {
+      more: async () => {
+        if (hasBegun) return undefined
+        hasBegun = true
+        return held.take(await this.look())
+      },
+      again: error => held.again(error),
+      end: () => held.end(),
+    }
+  }
+
+  /** For a tail: waits until something behind is durable. @param check throws when it is to end */
+  tailed(pollMs: number, check: () => void): Source {
+    const held = new Held(this)
+    return {
+      more: async reached => {
+        for (;;) {
+          check()
+          const view = await this.look()
+          check()
+          const more = held.take(view)
+          if (more === undefined || view.end > reached) return more
+          await setTimeout(pollMs)
+        }
+      },
+      again: error => held.again(error),
+      end: () => held.end(),
+    }
+  }
+
+  /** Closes all files, once nothing is being read. */
+  async end(): Promise<void> {
+    this.#ended = true
+    await this.#queued?.catch(() => {})
+    await this.#running
+    for (const view of this.#views) await view.close()
+    this.#manifest.close()
   }
 
   async #look(): Promise<View> {
+    if (this.#ended) throw new RiologError('ERR_RIOLOG_CLOSED', 'the log is closed')
     const view = this.#view
-    if (view === undefined || (await this.#hasMoved(view))) return this.#openView()
+    const found = await readManifest(this.#manifest)
+    const { update } = view.opened.manifest
+    if (found.kind === 'good' && found.manifest.update === update) await this.#extend(view)
+    else await this.#renew()
+    this.#lookedAt = performance.now()
+    return this.#view
+  }
+
+  /** The manifest is as it was: there may be more groups. */
+  async #extend(view: View): Promise<void> {
     const { chain } = view.opened
     this.#window ??= new Window(chain.alignment)
     await lookForFirstGroup(chain)
     view.end = Math.max(view.end, await provenFrom(view.end, chain, this.#window))
-    return view
   }
 
   /** The writer prepared a segment, closed, was opened again, trimmed or rewound. */
-  async #hasMoved({ opened, manifest }: View): Promise<boolean> {
-    const found = await readManifest(manifest)
-    return found.kind !== 'good' || found.manifest.update !== opened.manifest.update
+  async #renew(): Promise<void> {
+    const before = this.#view
+    const opened = await lookUntilWhole(before.opened.directory, this.#manifest)
+    this.#view = new View(opened)
+    before.replace()
+    for (const view of this.#views) if (view.isClosed) this.#views.delete(view)
+    this.#views.add(this.#view)
+  }
+}
+
+/** The view that an iterator reads from. */
+class Held {
+  readonly #follower: Follower
+  #view: View | undefined
+  #tried: View | undefined
+  #ended = false
+
+  constructor(follower: Follower) {
+    this.#follower = follower
   }
 
-  async #openView(): Promise<View> {
-    await this.#drop()
-    const opened = await openForReading(this.#disk, this.#path, { follows: true })
-    try {
-      const manifest = await opened.directory.open(MANIFEST_NAME, 'read', 0)
-      const reader: Reader = new Reader(
-        opened.chain,
-        () => opened.manifest.trimLsn,
-        () => view.end,
-      )
-      const view: View = { opened, manifest, reader, end: opened.end }
+  /** Undefined when the iterator was left meanwhile. */
+  take(view: View): More | undefined {
+    if (this.#ended) return undefined
+    if (view !== this.#view) {
+      view.enter()
+      this.#view?.leave()
       this.#view = view
-      if (this.#ended) await this.#drop()
-      return view
-    } catch (error) {
-      opened.chain.close()
-      opened.directory.close()
-      throw error
     }
+    return { to: view.end, reader: view.reader }
   }
 
-  async #drop(): Promise<void> {
-    const view = this.#view
-    this.#view = undefined
-    if (view === undefined) return
-    await view.reader.idle()
-    view.opened.chain.close()
-    view.manifest.close()
-    view.opened.directory.close()
+  /** After damage: what to try instead, once for each view; undefined when the manifest is the same. */
+  async again(error: unknown): Promise<More | undefined> {
+    if (!isDamage(error)) return undefined
+    const view = await this.#follower.look()
+    if (view === this.#tried) return undefined
+    this.#tried = view
+    return this.take(view)
   }
+
+  end(): void {
+    this.#ended = true
+    this.#view?.leave()
+    this.#view = undefined
+  }
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof CorruptionError
 }

@@ -3,7 +3,8 @@ import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
 import { checkFormat, maxRecordBytes } from '../segment/format.ts'
 import { Follower } from './follower.ts'
-import { deadOf } from './live-chain.ts'
+import { deadOf, type LiveSegment } from './live-chain.ts'
+import type { Manifest } from './manifest.ts'
 import type { LogMetrics } from './metrics.ts'
 import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
@@ -61,23 +62,30 @@ export interface LogInfo {
 export class Log {
   readonly #disk: Disk
   readonly #opened: Opened
+  /** Of a read-only log. */
+  readonly #follower: Follower | undefined
   readonly #reader: Reader
   readonly #writer: Writer | undefined
   readonly #pool: RecyclePool
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
   readonly #pins = new Pins()
-  readonly #followers = new Set<Follower>()
   #closing: Promise<void> | undefined
 
-  private constructor(disk: Disk, options: CheckedOptions, opened: Opened) {
+  private constructor(
+    disk: Disk,
+    options: CheckedOptions,
+    opened: Opened,
+    follower: Follower | undefined,
+  ) {
     this.#disk = disk
+    this.#follower = follower
     this.#opened = opened
     const { directory, manifestFile, chain, highestNumber } = opened
     this.#reader = new Reader(
       chain,
       () => this.trimLsn,
-      () => this.#writer?.syncedLsn ?? opened.end,
+      () => this.#writer?.syncedLsn ?? this.durableLsn,
     )
     this.#pool = new RecyclePool({
       directory,
@@ -124,10 +132,12 @@ export class Log {
   static async openOn(disk: Disk, path: string, options: CheckedOptions): Promise<Log> {
     let log: Log
     try {
-      const opened = options.readOnly
-        ? await openForReading(disk, path)
-        : await openForWriting(disk, path, options)
-      log = new Log(disk, options, opened)
+      if (options.readOnly) {
+        const { opened, manifest } = await openForReading(disk, path)
+        log = new Log(disk, options, opened, new Follower(opened, manifest))
+      } else {
+        log = new Log(disk, options, await openForWriting(disk, path, options), undefined)
+      }
     } catch (error) {
       await disk.close()
       throw error
@@ -137,14 +147,23 @@ export class Log {
     return log
   }
 
-  /** Everything before this LSN is durable. */
+  /** Everything before this LSN is durable; of a read-only log, as it was seen by its last read. */
   get durableLsn(): number {
-    return this.#writer?.durableLsn ?? this.#opened.end
+    return this.#writer?.durableLsn ?? this.#follower?.view.end ?? this.#opened.end
   }
 
   /** Records before this LSN have been trimmed. */
   get trimLsn(): number {
-    return (this.#opened.manifestFile?.current ?? this.#opened.manifest).trimLsn
+    return this.#manifest.trimLsn
+  }
+
+  get #manifest(): Manifest {
+    return this.#opened.manifestFile?.current ?? this.#seen.manifest
+  }
+
+  /** What a read-only log saw last; else what the opening found. */
+  get #seen(): Opened {
+    return this.#follower?.view.opened ?? this.#opened
   }
 
   /** What opening found. */
@@ -235,13 +254,15 @@ export class Log {
   }
 
   /**
-   * The record at an LSN, verified; also one that is not yet durable.
+   * The record at an LSN, verified; also one that is not yet durable. Of a read-only log it is one that
+   * is proven durable by now; a trim or rewind of the writer is seen after 20 ms at the latest.
    * @throws ERR_RIOLOG_NOT_FOUND, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT,
    *   ERR_RIOLOG_POISONED (the record's fate is undecided), ERR_RIOLOG_CLOSED, SystemError
    */
   async read(lsn: number): Promise<Buffer> {
     this.#refuseIfClosed()
     checkLsn(lsn)
+    if (this.#follower !== undefined) return this.#follower.read(lsn)
     const writer = this.#writer
     if (writer !== undefined && lsn >= writer.syncedLsn) {
       if (writer.poison !== undefined && lsn < writer.end) throw writer.poison
@@ -258,17 +279,18 @@ export class Log {
 
   /**
    * The durable records, oldest first, up to what is durable when the scan begins; with `reverse` the
-   * newest first. It takes up to 3 MiB of memory, a reverse one up to 7 MiB.
+   * newest first. It takes up to 3 MiB of memory, a reverse one up to 7 MiB. Of a read-only log it shows
+   * one state, that of the beginning, also where the writer has trimmed or rewound since.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
    */
   scan(options: ScanOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
     const check = () => this.#refuseIfClosed()
-    if (options.reverse === true) {
-      const from = fromOf(options, Number.MAX_SAFE_INTEGER - 1)
-      return new ReverseScan(this.#reader, from, this.durableLsn, check)
-    }
-    return new Scan(this.#reader, fromOf(options), this.durableLsn, check)
+    const { reverse = false } = options
+    const from = fromOf(options, reverse ? Number.MAX_SAFE_INTEGER - 1 : 0)
+    const Kind = reverse ? ReverseScan : Scan
+    const end = this.#follower === undefined ? this.durableLsn : 0
+    return new Kind(this.#reader, from, end, check, this.#follower?.scanned())
   }
 
   /**
@@ -291,25 +313,16 @@ export class Log {
       })
     }
     const writer = this.#writer
-    if (writer === undefined) return this.#follow(fromOf(options), pollMs, check)
+    if (writer === undefined) {
+      const source = this.#follower!.tailed(pollMs, check)
+      return new Scan(this.#reader, fromOf(options), 0, check, source)
+    }
     const more = async (end: number) => {
       await writer.durableBeyond(end, signal)
       if (writer.poison !== undefined && writer.durableLsn <= end) throw writer.poison
       return { to: writer.durableLsn, reader: this.#reader }
     }
     return new Scan(this.#reader, fromOf(options), this.durableLsn, check, { more })
-  }
-
-  #follow(from: number, pollMs: number, check: () => void): Scan {
-    const follower = new Follower(this.#disk, this.#opened.directory.path, pollMs)
-    this.#followers.add(follower)
-    const end = () => {
-      this.#followers.delete(follower)
-      void follower.end()
-    }
-    const more = (reached: number) => follower.more(reached, check)
-    // From a view of its own on, also for what this opening has seen.
-    return new Scan(this.#reader, from, 0, check, { more, end })
   }
 
   /**
@@ -408,7 +421,10 @@ export class Log {
   }
 
   info(): LogInfo {
-    const { manifest, chain, directory, report } = this.#opened
+    const { directory, report } = this.#opened
+    const { manifest, chain } = this.#seen
+    // A reader knows of segments that are prepared behind the end.
+    const isLive = ({ base }: LiveSegment) => this.#writer !== undefined || base < this.durableLsn
     const { uuid, segmentSize, alignment } = manifest
     const { trimLsn } = this
     return {
@@ -421,7 +437,7 @@ export class Log {
       maxRecordBytes: this.maxRecordBytes,
       durableLsn: this.durableLsn,
       trimLsn,
-      segments: chain.segments.map(({ header, base }) => ({
+      segments: chain.segments.filter(isLive).map(({ header, base }) => ({
         number: header.number,
         fileBytes: header.fileBytes,
         firstLsn: base + alignment,
@@ -455,9 +471,9 @@ export class Log {
       if (writer.poison !== undefined) throw writer.poison
       if (writer.hasForked) await manifestFile.update({ floor: writer.durableLsn, pinned: true })
     } finally {
-      for (const follower of this.#followers) await follower.end()
+      await this.#follower?.end()
       await this.#reader.idle()
-      chain.close()
+      if (this.#follower === undefined) chain.close()
       this.#pool.close()
       manifestFile?.file.close()
       directory.close()

@@ -105,44 +105,41 @@ export async function openForWriting(
 
 const READ_ONLY_TRIES = 16
 
-/**
- * @param options.follows the opener goes on behind the end: segments behind it stay in the chain
- *
- * Opens without a lock and without a write, and shows only what is proven to have been durable. A
- * writer beside it may be moving on: what looks damaged is looked at again, and the manifest too.
- */
+/** Opens without a lock and without a write, and shows only what is proven to have been durable. */
 export async function openForReading(
   disk: Disk,
   path: string,
-  { follows = false } = {},
-): Promise<Opened> {
+): Promise<{ opened: Opened; manifest: DiskFile }> {
   const directory = await openDirectory(disk, path, undefined)
-  let file: DiskFile | undefined
+  let manifest: DiskFile | undefined
   try {
-    file = await openManifestForReading(directory)
-    for (let tries = 1; ; tries++) {
-      const seen = await readManifest(file)
-      try {
-        return await lookAround(directory, file, seen, follows)
-      } catch (error) {
-        const moved = !sameManifest(seen, await readManifest(file))
-        const unfinished = isDamage(error) && (moved || tries === 1)
-        if (!unfinished || tries === READ_ONLY_TRIES) throw error
-      }
-    }
+    manifest = await openManifestForReading(directory)
+    return { opened: await lookUntilWhole(directory, manifest), manifest }
   } catch (error) {
-    file?.close()
+    manifest?.close()
     directory.close()
     throw error
   }
 }
 
-async function lookAround(
-  directory: DiskDirectory,
-  file: DiskFile,
-  seen: ManifestVerdict,
-  follows: boolean,
-): Promise<Opened> {
+/**
+ * The log as it is now. A writer beside it may be moving on: what looks damaged is looked at again, and
+ * the manifest too. Segments behind the end stay in the chain: they may be the log's own soon.
+ */
+export async function lookUntilWhole(directory: DiskDirectory, file: DiskFile): Promise<Opened> {
+  for (let tries = 1; ; tries++) {
+    const seen = await readManifest(file)
+    try {
+      return await lookAround(directory, seen)
+    } catch (error) {
+      const moved = !sameManifest(seen, await readManifest(file))
+      const unfinished = isDamage(error) && (moved || tries === 1)
+      if (!unfinished || tries === READ_ONLY_TRIES) throw error
+    }
+  }
+}
+
+async function lookAround(directory: DiskDirectory, seen: ManifestVerdict): Promise<Opened> {
   if (seen.kind === 'none') throw await missingManifest(directory, undefined)
   const [manifest] = goodManifest(seen)
   const numbers = await segmentNumbers(directory, manifest.segmentSize)
@@ -152,17 +149,14 @@ async function lookAround(
     const verdict = judge(facts)
     if (verdict.kind === 'corruption') throw verdict.error
     const end = Math.min(facts.provenEnd, verdict.end)
-    // What is behind the end may be the log's own soon, for one who follows its writer.
-    if (!follows) chain.endAt(end)
     const report: RecoveryReport = {
       verdict: verdict.kind,
       end: verdict.end,
       provenLsn: facts.evidence,
-      segments: chain.segments.length,
+      segments: chain.segments.filter(({ base }) => base < end).length,
       tornAt: verdict.kind === 'torn tail' ? facts.bad : undefined,
       manifestUpdatesApart: undefined,
     }
-    file.close()
     const live = liveNumbers(chain)
     const deadNumbers = numbers.filter(number => !live.has(number))
     const highestNumber = Math.max(0, manifest.newest.number, ...numbers)

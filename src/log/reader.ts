@@ -292,6 +292,17 @@ export class Reader {
     if (reached > cut) throw rewound(cut)
   }
 
+  /**
+   * Of one that has read up to an end in another view of the log.
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND when that is not the past of this one
+   */
+  refuseGone(end: number): void {
+    if (end < this.#trimLsn()) throw trimmed(end, this.#trimLsn())
+    if (end === this.#trimLsn()) return
+    const holding = this.#chain.holdingEnd(end)
+    if (holding === undefined || end > holding.cut) throw rewound(end)
+  }
+
   /** @throws ERR_RIOLOG_TRIMMED for a group that trims have overtaken, though its file is still there */
   refuseTrimmed({ group, end }: LoadedGroup): void {
     if (end <= this.#trimLsn()) throw trimmed(group.lsn, this.#trimLsn())

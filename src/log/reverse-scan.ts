@@ -3,6 +3,7 @@ import { Window } from '../segment/window.ts'
 import type { Position, Reader } from './reader.ts'
 import { decodeRecord, type LogRecord, type RecordPlace } from './record.ts'
 import { RecordIterator } from './record-iterator.ts'
+import type { Source } from './scan.ts'
 
 /**
  * The records from the last at or before `from` back to the oldest. Groups have no way back, so a
@@ -11,13 +12,14 @@ import { RecordIterator } from './record-iterator.ts'
  * the places of a stretch's groups and of one group's records (at most 65,536), some 4 MiB at most.
  */
 export class ReverseScan extends RecordIterator {
-  readonly #reader: Reader
+  #reader: Reader
   readonly #window: Window
   readonly #from: number
+  readonly #source: Source | undefined
   #to: number
   readonly #check: () => void
   /** What was trimmed when the scan began; it gives nothing before. */
-  readonly #least: number
+  #least: number
   /** All that is left lies before this LSN. */
   #reached: number
   /** Groups that begin before `lsn` are left in this segment. */
@@ -29,18 +31,21 @@ export class ReverseScan extends RecordIterator {
   #records: RecordPlace[] = []
   #rewindsSeen: number
   #started = false
+  #hasGiven = false
 
   /**
    * @param to the end of what is to be read
    * @param check throws when the log has been closed meanwhile
+   * @param source tells the reader and the end when the scan begins
    */
-  constructor(reader: Reader, from: number, to: number, check: () => void) {
+  constructor(reader: Reader, from: number, to: number, check: () => void, source?: Source) {
     super()
     this.#reader = reader
     this.#window = new Window(reader.alignment)
     this.#from = from
     this.#to = to
     this.#check = check
+    this.#source = source
     this.#least = reader.trimLsn
     this.#reached = Math.min(from, to)
     this.#rewindsSeen = reader.rewinds.length
@@ -60,13 +65,47 @@ export class ReverseScan extends RecordIterator {
     const place = this.#records.pop()
     if (place === undefined) return undefined
     this.#reached = place.lsn
+    this.#hasGiven = true
     return decodeRecord(this.#bytes, place)
   }
 
   protected async advance(): Promise<boolean> {
-    if (!this.#started) this.#position = this.#reader.startBefore(this.#from, this.#to)
+    if (!this.#started) await this.#begin()
+    try {
+      return await this.#nextGroup()
+    } catch (error) {
+      const other = await this.#source?.again?.(error)
+      if (other === undefined) throw error
+      this.#goOnWith(other.reader)
+      return true
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const more = await this.#source?.more(0)
+    if (more !== undefined) {
+      this.#reader = more.reader
+      this.#to = more.to
+      this.#least = more.reader.trimLsn
+      this.#reached = Math.min(this.#from, more.to)
+    }
+    this.#position = this.#reader.startBefore(this.#from, this.#to)
     this.#started = true
+  }
+
+  /** Another view of the log, from where this one ends. */
+  #goOnWith(reader: Reader): void {
+    if (this.#hasGiven) reader.refuseGone(this.#reached)
+    this.#reader = reader
+    this.#window.forget()
+    this.#groups = []
+    this.#position = reader.startBefore(this.#hasGiven ? this.#reached - 1 : this.#from, this.#to)
+  }
+
+  /** False when nothing is left. */
+  async #nextGroup(): Promise<boolean> {
     for (;;) {
+      this.#check()
       const position = this.#position
       if (position === undefined || position.lsn <= this.#least) return false
       const lsn = this.#groups.pop()
@@ -86,6 +125,7 @@ export class ReverseScan extends RecordIterator {
   protected release(): void {
     this.#groups = []
     this.#records = []
+    this.#source?.end?.()
   }
 
   async #take(position: Position): Promise<void> {
@@ -94,7 +134,9 @@ export class ReverseScan extends RecordIterator {
     this.#position = position
     this.#bytes = loaded.bytes
     const end = Math.min(position.segment.cut, this.#to, this.#from + 1)
-    const lives = ({ lsn }: RecordPlace) => lsn >= this.#least && lsn < end
+    // What another view had given already, it does not give again.
+    const most = this.#hasGiven ? this.#reached : end
+    const lives = ({ lsn }: RecordPlace) => lsn >= this.#least && lsn < end && lsn < most
     this.#records = [...recordsOf(loaded.bytes, 0, loaded.group)].filter(lives)
   }
 

@@ -14,6 +14,8 @@ export interface More {
 export interface Source {
   /** Waits until there is something behind `to`; undefined: nothing more comes. */
   more(to: number): Promise<More | undefined>
+  /** After damage: another view, in which it may be whole; undefined: it is damage. */
+  again?(error: unknown): Promise<More | undefined>
   /** Called when the loop is left or has come to its end. */
   end?(): void
 }
@@ -75,7 +77,14 @@ export class Scan extends RecordIterator {
   }
 
   protected async advance(): Promise<boolean> {
-    if (await this.#nextGroup()) return true
+    try {
+      if (await this.#nextGroup()) return true
+    } catch (error) {
+      const other = await this.#source?.again?.(error)
+      if (other === undefined) throw error
+      this.#goOnWith(other.reader)
+      return true
+    }
     const more = this.isDone ? undefined : await this.#source?.more(this.#to)
     if (more === undefined) return false
     this.#to = more.to
@@ -90,6 +99,9 @@ export class Scan extends RecordIterator {
 
   /** Another view of the log, from where this one ends. */
   #goOnWith(reader: Reader): void {
+    if (this.#reached !== this.#from) reader.refuseGone(this.#reached)
+    this.#window.forget()
+    this.#records = undefined
     this.#reader = reader
     this.#rewindsSeen = reader.rewinds.length
     this.#from = this.#reached
@@ -106,6 +118,7 @@ export class Scan extends RecordIterator {
       this.#started = this.#position !== undefined
     }
     for (;;) {
+      this.#check()
       const position = this.#position
       if (position === undefined || position.lsn >= this.#to) return false
       const end = Math.min(position.segment.cut, this.#to)

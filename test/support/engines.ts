@@ -12,6 +12,7 @@ export type Test = Pick<
   | 'pass'
   | 'fail'
   | 'ok'
+  | 'notOk'
   | 'equal'
   | 'not'
   | 'notOk'
