@@ -161,6 +161,19 @@ onEachEngine(t, 'trims and rewinds beside a reverse scan', async (t, engine) => 
   await log.close()
 })
 
+t.test('a reverse scan that loses the segments before its own is told', async t => {
+  const log = await openSimulated(new SimulatedDevice())
+  const lsns: number[] = []
+  for (let i = 0; i < 40; i++) lsns.push(await log.appendDurable(payloadOf(i, 10_000)))
+  const segmentOf = (lsn: number) => Math.floor(lsn / (64 * KIB))
+  const first = lsns.findLastIndex((lsn, i) => segmentOf(lsn) > segmentOf(lsns[i - 1]))
+  const back = log.scan({ reverse: true })
+  for (let i = 39; i >= first; i--) t.equal((await back.next()).value?.lsn, lsns[i])
+  await log.trim(lsns[first])
+  await t.rejects(back.next(), { code: 'ERR_RIOLOG_TRIMMED' })
+  await log.close()
+})
+
 t.test('damage: what lies behind it is given, then the place is told', async t => {
   const device = new SimulatedDevice()
   const log = await openSimulated(device, { segmentSize: MIB })
