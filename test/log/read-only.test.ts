@@ -100,7 +100,7 @@ t.test('a tail that was beyond a rewind over segments is told, in another proces
 
 t.test('what looks damaged is looked at again; what stays so is corrupt', async t => {
   const device = new SimulatedDevice()
-  const log = await openSimulated(device, { idleStampMs: 0 })
+  const log = await openSimulated(device, { idleStampMs: 0, recycledSegments: 0 })
   const lsns: number[] = []
   for (let i = 0; i < 40; i++) lsns.push(await log.appendDurable(payloadOf(i, 6000)))
   const reader = await openSimulated(device, { readOnly: true })
