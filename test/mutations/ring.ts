@@ -185,17 +185,26 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 4,
     name: 'a failed cancel is not repeated',
     file: 'src/ring/request-queue.ts',
-    from: '    this.#cancelTimer = setTimeout(() => this.#cancelAgain(), RETRY_CANCEL_MS)',
+    from: 'this.#cancelTimer ??= setTimeout(() => this.#cancelAgain(), RETRY_CANCEL_MS)',
     to: '',
-    tests: ['test/ring/conformance/races.test.ts'],
+    tests: [
+      'test/ring/conformance/cancel.test.ts',
+      'test/ring/conformance/chains.test.ts',
+      'test/ring/conformance/races.test.ts',
+      'test/ring/operations.test.ts',
+    ],
   },
   {
     rule: 4,
     name: 'overflowed CQEs not fetched',
     file: 'native/core/ring.cpp',
     from: 'if ((flags & (sqflag::kCqOverflow | sqflag::kTaskrun)) != 0 || pollDevice) {',
-    to: 'if (pollDevice) {',
-    tests: ['test/ring/conformance/races.test.ts', 'test/ring/queue.test.ts'],
+    to: 'if ((flags & sqflag::kTaskrun) != 0 || pollDevice) {',
+    tests: [
+      'test/ring/conformance/pressure.test.ts',
+      'test/ring/conformance/races.test.ts',
+      'test/ring/queue.test.ts',
+    ],
   },
   {
     rule: 4,
@@ -212,6 +221,7 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'slot.generation = slot.generation + 1 < kMessageGeneration ? slot.generation + 1 : 0;',
     to: '',
     tests: ['test/ring/conformance/races.test.ts', 'test/native/core.test.ts'],
+    equivalent: 'kernels from 6.0 on cancel without an SQE, and no completion comes late',
   },
   {
     rule: 5,
@@ -267,7 +277,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'native/napi/ring_binding.cpp',
     from: '  } else {\n    uv_unref(asHandle(poll_->handle));',
     to: '  } else {',
-    tests: ['test/ring/process.test.ts'],
+    tests: ['test/ring/conformance/idle.test.ts'],
   },
   {
     rule: 7,
