@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import prettyBytes from 'pretty-bytes'
 import { Log, type LogInfo } from '../index.ts'
-import { printFields, printJson, printLine } from './output.ts'
+import { printFields, printJson, printTable } from './output.ts'
 
 interface InfoOptions {
   readonly json?: true
@@ -50,10 +50,7 @@ async function printSegments({ segments }: LogInfo): Promise<void> {
     String(firstLsn),
     prettyBytes(fileBytes, { binary: true }),
   ])
-  const table = [['segment', 'first LSN', 'file'], ...rows]
-  const widths = table[0].map((_, column) => Math.max(...table.map(row => row[column].length)))
-  const lines = table.map(row => row.map((cell, at) => cell.padStart(widths[at])).join('  '))
-  await printLine(`\n${lines.join('\n')}`)
+  await printTable([['segment', 'first LSN', 'file'], ...rows])
 }
 
 function size(bytes: number): string {

@@ -4,8 +4,11 @@ import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { addAppend } from './append.ts'
 import { addCat, addTail } from './cat.ts'
+import { addDump } from './dump.ts'
 import { fail } from './failure.ts'
 import { addInfo } from './info.ts'
+import { addSalvage } from './salvage.ts'
+import { addStats } from './stats.ts'
 import { addTrim } from './trim.ts'
 import { addVerify } from './verify.ts'
 
@@ -25,6 +28,9 @@ addTail(program)
 addTrim(program)
 addVerify(program)
 addInfo(program)
+addDump(program)
+addStats(program)
+addSalvage(program)
 
 // A warning is one line too; Node's own way takes two, and names flags of Node.
 process.removeAllListeners('warning')

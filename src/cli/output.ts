@@ -57,3 +57,10 @@ export function printFields(fields: Readonly<Record<string, string | number>>): 
   const lines = Object.entries(fields).map(([name, value]) => `${name}:`.padEnd(width) + value)
   return printLine(lines.join('\n'))
 }
+
+/** Rows under a heading, each column as wide as its widest cell. */
+export function printTable(table: readonly (readonly string[])[]): Promise<void> {
+  const widths = table[0].map((_, column) => Math.max(...table.map(row => row[column].length)))
+  const lines = table.map(row => row.map((cell, at) => cell.padStart(widths[at])).join('  '))
+  return printLine(`\n${lines.join('\n')}`)
+}

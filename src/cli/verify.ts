@@ -4,8 +4,10 @@ import prettyBytes from 'pretty-bytes'
 import { CorruptionError, Log, type LogInfo, type RecoveryReport } from '../index.ts'
 import { printFields, printJson } from './output.ts'
 import { type Course, showProgress, Tally } from './progress.ts'
+import { corruptionOf, surveyed } from './surveyed.ts'
 
 interface VerifyOptions {
+  readonly deep?: true
   readonly json?: true
 }
 
@@ -15,6 +17,8 @@ interface Verified {
   readonly records: number
   readonly bytes: number
   readonly durableLsn: number
+  /** Of the files, with --deep. */
+  readonly deep?: { readonly segments: number; readonly groups: number; readonly records: number }
 }
 
 export function addVerify(program: Command): void {
@@ -22,13 +26,14 @@ export function addVerify(program: Command): void {
     .command('verify')
     .description('read everything and verify it')
     .argument('<dir>', 'directory of the log; it may be in use')
+    .option('--deep', 'every group and record of the live segments, also what an opening trusts')
     .option('--json', 'print one line of JSON')
     .action(verify)
 }
 
-async function verify(dir: string, { json }: VerifyOptions): Promise<void> {
+async function verify(dir: string, { deep, json }: VerifyOptions): Promise<void> {
   try {
-    const verified = await readAll(dir)
+    const verified = { ...(await readAll(dir)), ...(deep && { deep: await readFiles(dir) }) }
     await (json ? printJson({ ok: true, ...verified }) : printVerified(verified))
   } catch (error) {
     if (error instanceof CorruptionError && !json) {
@@ -55,6 +60,25 @@ async function readAll(dir: string): Promise<Verified> {
   return { verdict: recovery.verdict, records: tally.records, bytes: tally.bytes, durableLsn }
 }
 
+/** Also what was trimmed and is still there, and the groups before the floor, which openings trust. */
+function readFiles(dir: string): Promise<NonNullable<Verified['deep']>> {
+  return surveyed(dir, async (survey, tally) => {
+    let [segments, groups, records] = [0, 0, 0]
+    if (survey.manifestProblem !== undefined) throw corruptionOf(survey)
+    for await (const item of survey.items()) {
+      if (item.kind === 'hole') throw corruptionOf(survey, item)
+      if (item.kind === 'segment') segments++
+      if (item.kind !== 'group') continue
+      groups++
+      records += item.group.recordCount
+      tally.records = records
+      tally.bytes += item.group.payloadBytes
+      tally.lsn = item.group.lsn
+    }
+    return { segments, groups, records }
+  })
+}
+
 /** Measured in bytes of files: LSNs have gaps between the segments, some far wider than the files. */
 export function courseOf({ segments, alignment, trimLsn, durableLsn }: LogInfo): Course {
   const bytesBefore = (lsn: number) =>
@@ -64,11 +88,12 @@ export function courseOf({ segments, alignment, trimLsn, durableLsn }: LogInfo):
   return { end: durableLsn, before: lsn => bytesBefore(lsn) - bytesBefore(trimLsn) }
 }
 
-function printVerified({ verdict, records, bytes, durableLsn }: Verified): Promise<void> {
+function printVerified({ verdict, records, bytes, durableLsn, deep }: Verified): Promise<void> {
   return printFields({
     verdict: `good (${verdict})`,
     records,
     bytes: `${bytes} (${prettyBytes(bytes, { binary: true })})`,
     'durable LSN': durableLsn,
+    ...(deep && { 'segments read': deep.segments, 'groups read': deep.groups }),
   })
 }

@@ -55,7 +55,7 @@ const commits = channel('riolog:commit')
 
 const toMicroseconds = (milliseconds: number) => Math.max(1, Math.round(milliseconds * 1000))
 
-function distribution(histogram: RecordableHistogram): Distribution {
+export function distribution(histogram: RecordableHistogram): Distribution {
   const { count } = histogram
   if (count === 0) return { count, min: 0, mean: 0, p50: 0, p99: 0, p999: 0, max: 0 }
   return {

@@ -1,0 +1,111 @@
+/** `riolog dump`: segments, groups and records as the files hold them, whole or damaged. */
+import type { Command } from 'commander'
+import type { Surveyed, SurveyedGroup, SurveyedSegment } from '../log/survey.ts'
+import { Output } from './output.ts'
+import { corruptionOf, lineOf, surveyed, toldOf } from './surveyed.ts'
+import { parseLsn } from './values.ts'
+
+interface DumpOptions {
+  readonly from?: number
+  readonly to?: number
+  readonly json?: true
+}
+
+const SHOWN_BYTES = 40
+
+export function addDump(program: Command): void {
+  program
+    .command('dump')
+    .description('segments, groups and records as they stand in the files, also of a damaged log')
+    .argument('<dir>', 'directory of the log; better not in use')
+    .option('--from <lsn>', 'only what ends behind this LSN', parseLsn)
+    .option('--to <lsn>', 'only what begins before this LSN', parseLsn)
+    .option('--json', 'print one line of JSON for each, data in base64')
+    .action(dump)
+}
+
+async function dump(dir: string, { from = 0, to = Infinity, json }: DumpOptions): Promise<void> {
+  await surveyed(dir, async survey => {
+    const output = new Output()
+    const show = (fields: object, line: () => string) =>
+      output.add([Buffer.from(`${json ? JSON.stringify(fields) : line()}\n`)])
+    let damage = survey.manifestProblem === undefined ? undefined : corruptionOf(survey)
+    const { uuid, floor, pinned, trimLsn, epoch, update } = survey.manifest
+    const state = { uuid, epoch, update, floor, pinned, trimLsn, problem: survey.manifestProblem }
+    show({ kind: 'manifest', ...state }, () => {
+      const problem = state.problem === undefined ? '' : `, damaged: ${state.problem}`
+      return `manifest epoch ${epoch}, floor ${floor}${pinned ? ' (pinned)' : ''}, trim LSN ${trimLsn}${problem}`
+    })
+    for await (const item of survey.items()) {
+      if (item.kind === 'hole') damage ??= corruptionOf(survey, item)
+      const [first, last] = rangeOf(item)
+      if (last <= from || first >= to) continue
+      switch (item.kind) {
+        case 'segment':
+          show(segmentFields(item), () => segmentLine(item))
+          break
+        case 'hole':
+          show({ kind: 'hole', ...toldOf(item) }, () => lineOf(item))
+          break
+        case 'end':
+          show(
+            item,
+            () => `end      LSN ${item.lsn}${item.isTorn ? ', behind it a torn tail' : ''}`,
+          )
+          break
+        default:
+          show(groupFields(item), () => groupLine(item))
+          for (const { lsn, data } of item.records()) {
+            if (lsn < from || lsn >= to) continue
+            const fields = { kind: 'record', lsn, length: data.length }
+            show({ ...fields, data: data.toString('base64') }, () => recordLine(lsn, data))
+          }
+      }
+      await output.flush()
+    }
+    await output.flush()
+    if (damage !== undefined) throw damage
+  })
+}
+
+function rangeOf(item: Surveyed): [number, number] {
+  switch (item.kind) {
+    case 'segment':
+      return [item.base, item.cut ?? item.base + item.header.fileBytes]
+    case 'group':
+      return [item.group.lsn, item.end]
+    case 'hole':
+      return [item.from, item.to]
+    case 'end':
+      return [item.lsn, Infinity]
+  }
+}
+
+function segmentFields({ number, base, header, cut }: SurveyedSegment): object {
+  const { epoch, fileBytes, parent } = header
+  return { kind: 'segment', number, base, epoch, fileBytes, parent: parent.number, cut }
+}
+
+function segmentLine({ number, base, header, cut }: SurveyedSegment): string {
+  const { epoch, fileBytes, parent } = header
+  const ends = cut === undefined ? '' : `, ends at LSN ${cut}`
+  return `segment  ${number} at LSN ${base}, ${fileBytes} bytes, epoch ${epoch}, parent ${parent.number}${ends}`
+}
+
+function groupFields({ segment, offset, group, end }: SurveyedGroup): object {
+  return { kind: 'group', segment, offset, ...group, end }
+}
+
+function groupLine({ offset, group, end }: SurveyedGroup): string {
+  const { lsn, recordCount, payloadBytes, durableLsn, previousEnd, batch } = group
+  const part = ['', ', begins a batch', ', within a batch', ', ends a batch'][batch]
+  return (
+    `  group  LSN ${lsn} to ${end}, offset ${offset}, ${recordCount} records, ${payloadBytes} bytes, ` +
+    `behind ${previousEnd}, durable ${durableLsn}${part}`
+  )
+}
+
+function recordLine(lsn: number, data: Buffer): string {
+  const text = JSON.stringify(data.subarray(0, SHOWN_BYTES).toString('latin1'))
+  return `    record LSN ${lsn}, ${data.length} bytes ${text}${data.length > SHOWN_BYTES ? '…' : ''}`
+}
