@@ -15,6 +15,7 @@ import { type DeadSegment, RecyclePool } from './recycle-pool.ts'
 import { ReverseScan } from './reverse-scan.ts'
 import { Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
+import { traced } from './tracing.ts'
 import { Writer } from './writer.ts'
 
 export interface ScanOptions {
@@ -129,7 +130,11 @@ export class Log {
   }
 
   /** @internal The same on a given disk, which the log closes. */
-  static async openOn(disk: Disk, path: string, options: CheckedOptions): Promise<Log> {
+  static openOn(disk: Disk, path: string, options: CheckedOptions): Promise<Log> {
+    return traced('open', path, () => Log.#open(disk, path, options))
+  }
+
+  static async #open(disk: Disk, path: string, options: CheckedOptions): Promise<Log> {
     let log: Log
     try {
       if (options.readOnly) {
@@ -155,6 +160,10 @@ export class Log {
   /** Records before this LSN have been trimmed. */
   get trimLsn(): number {
     return this.#manifest.trimLsn
+  }
+
+  get #path(): string {
+    return this.#opened.directory.path
   }
 
   get #manifest(): Manifest {
@@ -242,7 +251,8 @@ export class Log {
    * @throws ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
    */
   async flush(): Promise<number> {
-    return this.#openWriter().flush()
+    const writer = this.#openWriter()
+    return traced('flush', this.#path, () => writer.flush())
   }
 
   /**
@@ -340,10 +350,11 @@ export class Log {
     if (lsn > writer.durableLsn) {
       throw invalidArgument(`LSN ${lsn} is beyond the durable LSN ${writer.durableLsn}`)
     }
-    return this.#inTurn(async () => {
+    const trim = async () => {
       await this.#trim(writer, this.#pins.limit(lsn, writer.durableLsn))
       return this.trimLsn
-    })
+    }
+    return traced('trim', this.#path, () => this.#inTurn(trim), lsn)
   }
 
   /**
@@ -378,10 +389,11 @@ export class Log {
     const writer = this.#openWriter()
     checkLsn(lsn)
     writer.pause()
-    const rewinding = this.#inTurn(async () => {
+    const rewind = async () => {
       const cutOf = async () => (lsn === writer.durableLsn ? lsn : this.#reader.cutBefore(lsn))
       await this.#bury(await writer.rewind(cutOf))
-    })
+    }
+    const rewinding = traced('rewind', this.#path, () => this.#inTurn(rewind), lsn)
     return rewinding.finally(() => writer.resume())
   }
 
@@ -452,7 +464,7 @@ export class Log {
    * @throws ERR_RIOLOG_POISONED when records could not be made durable; the log is closed all the same
    */
   close(): Promise<void> {
-    this.#closing ??= this.#close()
+    this.#closing ??= traced('close', this.#path, () => this.#close())
     return this.#closing
   }
 
