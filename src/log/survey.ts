@@ -164,7 +164,7 @@ export class Survey {
       if (to > bad) {
         yield hole(number, base, bad, to)
         end = to
-      } else if (next === undefined) torn = await this.#isTorn(found, bad)
+      } else if (end > base) torn = await this.#isTorn(found, bad)
     }
     yield { kind: 'end', lsn: end, isTorn: torn }
   }
