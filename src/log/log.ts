@@ -1,8 +1,9 @@
 import { chooseDisk } from '../disk/choose.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
-import { checkFormat, maxRecordBytes, segmentName } from '../segment/format.ts'
+import { checkFormat, segmentName } from '../segment/format.ts'
 import { Follower } from './follower.ts'
+import { type Limits, limitsOf } from './limits.ts'
 import type { LogMetrics } from './metrics.ts'
 import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
@@ -51,6 +52,7 @@ export class Log {
   readonly #disk: Disk
   readonly #options: CheckedOptions
   readonly #opened: Opened
+  readonly #limits: Limits
   readonly #reader: Reader
   readonly #writer: Writer | undefined
   #sweeping: Promise<void> = Promise.resolve()
@@ -63,11 +65,12 @@ export class Log {
     this.#disk = disk
     this.#options = options
     this.#opened = opened
-    const { directory, manifestFile, chain, highestNumber } = opened
+    const { directory, manifest, manifestFile, chain, highestNumber } = opened
+    this.#limits = limitsOf(manifest, options.maxBufferedBytes, 0)
     this.#reader = new Reader(
       chain,
       () => this.trimLsn,
-      () => this.#writer?.syncedLsn ?? opened.end,
+      () => this.durableLsn,
     )
     this.#writer =
       manifestFile &&
@@ -77,7 +80,7 @@ export class Log {
         chain,
         maker: new SegmentMaker(directory, highestNumber + 1, options.mode),
         end: opened.end,
-        maxBufferedBytes: options.maxBufferedBytes,
+        limits: this.#limits,
         maxGroupBytes: options.maxGroupBytes,
         idleStampMs: options.idleStampMs,
         onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
@@ -135,10 +138,12 @@ export class Log {
     return this.#opened.report
   }
 
-  /** The longest record that the log takes, in bytes. */
+  /**
+   * The longest record that the log takes, in bytes: by the memory of `maxBufferedBytes`, and by one
+   * segment.
+   */
   get maxRecordBytes(): number {
-    const { segmentSize, alignment } = this.#opened.manifest
-    return maxRecordBytes(segmentSize, alignment)
+    return this.#limits.maxRecordBytes
   }
 
   /**
@@ -148,7 +153,8 @@ export class Log {
    * The first append of an opening holds up the thread for some syncs, while it starts a segment.
    * @throws ERR_RIOLOG_BACKPRESSURE when memory is full of records on their way: nothing was taken,
    *   await {@link drain} and append again
-   * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_NO_SPACE (nothing taken, the log stays usable),
+   * @throws ERR_RIOLOG_RECORD_TOO_LARGE beyond {@link maxRecordBytes}: nothing was copied
+   * @throws ERR_RIOLOG_NO_SPACE (nothing taken, the log stays usable),
    *   ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_INVALID_ARGUMENT
    */
   append(record: Uint8Array): number {
@@ -210,7 +216,7 @@ export class Log {
   }
 
   /**
-   * Resolves when append has room for a record of any length.
+   * Resolves when append has room for a record of up to 1 MiB, and for what it refused last.
    * @throws ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
    */
   async drain(): Promise<void> {
@@ -226,7 +232,7 @@ export class Log {
     this.#refuseIfClosed()
     checkLsn(lsn)
     const writer = this.#writer
-    if (writer !== undefined && lsn >= writer.syncedLsn) {
+    if (writer !== undefined && lsn >= writer.durableLsn) {
       if (writer.poison !== undefined && lsn < writer.end) throw writer.poison
       const pending = writer.readPending(lsn)
       if (pending !== undefined) return pending as Buffer

@@ -37,13 +37,19 @@ const schema = z.strictObject({
   expectedEpoch: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
   /** Reads only: takes no lock, writes nothing, shows what is proven durable. */
   readOnly: z.boolean().default(false),
-  /** The most memory for records that are not yet durable, in bytes; 16 MiB. */
+  /**
+   * The most memory for records that are not yet durable, in bytes; 16 MiB. The longest record and the
+   * longest batch have to fit into it, and into one segment.
+   */
   maxBufferedBytes: z
     .number()
     .int()
     .min(2 * MIB)
     .default(16 * MIB),
-  /** The longest group that one commit writes, in bytes; 1 MiB. A longer record has one of its own. */
+  /**
+   * The longest group that one commit writes, in bytes; 1 MiB. A longer record has one of its own, or
+   * several.
+   */
   maxGroupBytes: z
     .number()
     .int()

@@ -1,5 +1,7 @@
 import { recordsOf } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
+import type { Fragments } from './fragments.ts'
+import type { LiveSegment } from './live-chain.ts'
 import type { Position, Reader } from './reader.ts'
 
 export interface LogRecord {
@@ -31,6 +33,9 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   #position: Position | undefined
   #bytes: Uint8Array = new Uint8Array()
   #records: ReturnType<typeof recordsOf> | undefined
+  /** Of the group at hand. */
+  #segment: LiveSegment | undefined
+  #fragments: Fragments
   /** Nothing at or behind this LSN lives of the group at hand. */
   #cut = 0
   #rewindsSeen: number
@@ -55,6 +60,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   ) {
     this.#reader = reader
     this.#window = new Window(reader.alignment)
+    this.#fragments = reader.fragments()
     this.#from = from
     this.#least = from === 0 ? reader.trimLsn : from
     this.#to = to
@@ -117,10 +123,15 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
     for (;;) {
       const next = this.#records?.next()
       if (next === undefined || next.done) return undefined
-      const { lsn, from, to } = next.value
-      if (lsn < this.#least) continue
+      const { lsn, flags, from, to } = next.value
+      if (lsn < this.#least) {
+        this.#fragments.pass()
+        continue
+      }
       if (lsn >= this.#cut) return undefined
-      return { done: false, value: { lsn, data: Buffer.from(this.#bytes.subarray(from, to)) } }
+      const bytes = this.#bytes.subarray(from, to)
+      const value = this.#fragments.take({ segment: this.#segment!, lsn, flags, bytes })
+      if (value !== undefined) return { done: false, value }
     }
   }
 
@@ -153,6 +164,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
   /** Another view of the log, from where this one ends. */
   #goOnWith(reader: Reader): void {
     this.#reader = reader
+    this.#fragments = reader.fragments()
     this.#rewindsSeen = reader.rewinds.length
     const reached = this.#position?.lsn
     if (reached !== undefined) this.#from = reached
@@ -179,6 +191,7 @@ export class Scan implements AsyncIterableIterator<LogRecord> {
         this.#reader.refuseTrimmed(loaded)
         this.#records = recordsOf(loaded.bytes, 0, loaded.group)
         this.#bytes = loaded.bytes
+        this.#segment = position.segment
         this.#cut = position.segment.cut
         return true
       }

@@ -26,8 +26,11 @@ async function append(log: Log, random: Random, count: number): Promise<number[]
   const lsns: number[] = []
   for (let i = 0; i < count; i++) {
     const payload = () =>
-      payloadOf(i, random.chance(0.1) ? random.int(0, 30_000) : random.int(0, 900))
-    if (random.chance(0.3)) {
+      payloadOf(i, random.chance(0.1) ? random.int(0, log.maxRecordBytes) : random.int(0, 900))
+    if (random.chance(0.05)) {
+      const long = payloadOf(i, log.maxRecordBytes - random.int(0, 4000))
+      lsns.push(await log.appendDurable(long))
+    } else if (random.chance(0.3)) {
       const batch = Array.from({ length: random.int(1, 9) }, () =>
         payloadOf(i, random.int(0, 4000)),
       )

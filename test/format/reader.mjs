@@ -131,10 +131,13 @@ class Segment {
       const head = this.bytes.subarray(at, at + 12)
       const length = u32(head, 4)
       if (at + 12 + length > end) return undefined
+      const flags = u32(head, 8)
       const place = Buffer.concat([this.bytes.subarray(48, 56), lsnBytes(this.base + at)])
       const sum = crc32c(place, this.bytes.subarray(at + 4, at + 12 + length))
       if (u32(head, 0) !== sum) return undefined
-      records.push({ lsn: this.base + at, data: this.bytes.subarray(at + 12, at + 12 + length) })
+      if (flags > 3) throw new Error('a flag of a later version')
+      const data = this.bytes.subarray(at + 12, at + 12 + length)
+      records.push({ lsn: this.base + at, flags, data })
       heads.push(head)
       at += alignUp(12 + length, 8)
     }
@@ -202,6 +205,25 @@ function findEnd(manifest, segments) {
   return batchFrom ?? end
 }
 
+/** Whole records of records and fragments in order; those before `trim` are gone, with what goes on. */
+function assemble(found, trim) {
+  const records = []
+  let open
+  let isBefore = true
+  for (const { lsn, flags, data } of found) {
+    const goesOn = (flags & 1) !== 0
+    const continues = (flags & 2) !== 0
+    if (!continues) isBefore = lsn < trim
+    if (isBefore) continue
+    if (continues !== (open !== undefined)) throw new Damage(`fragments do not fit at ${lsn}`)
+    open = { lsn: open?.lsn ?? lsn, parts: [...(open?.parts ?? []), data] }
+    if (goesOn) continue
+    records.push({ lsn: open.lsn, data: Buffer.concat(open.parts) })
+    open = undefined
+  }
+  return records
+}
+
 /** The end of a log that nobody writes to, and its records. @throws Damage */
 export function readLog(dir) {
   const manifest = readManifest(dir)
@@ -216,10 +238,10 @@ export function readLog(dir) {
       const group = segment.group(lsn, limit)
       if (group === undefined) throw new Damage(`the group at ${lsn} is bad`)
       for (const record of group.records) {
-        if (record.lsn >= manifest.trim && record.lsn < stop) records.push(record)
+        if (record.lsn < stop) records.push(record)
       }
       lsn = group.end
     }
   }
-  return { end, records }
+  return { end, records: assemble(records, manifest.trim) }
 }

@@ -48,8 +48,10 @@ class World {
   }
 
   payload(by: number): Buffer {
-    const bytes = by % 13 === 0 ? by % 50_000 : by % 400
-    return payloadOf(this.#id++, bytes)
+    // Some longer than a group: they stand in fragments.
+    const bytes = by % 13 === 0 ? by % (this.log.maxRecordBytes + 1) : by % 400
+    const long = by % 11 === 0 ? this.log.maxRecordBytes - (by % 3000) : bytes
+    return payloadOf(this.#id++, long)
   }
 
   add(lsns: readonly number[], data: readonly Buffer[]): void {
@@ -162,7 +164,7 @@ const commands: Record<string, Command> = {
     if (lsns.at(-1)! >= world.log.durableLsn) throw new Error('told durable and is not')
   },
   async appendBatch(world, a, b) {
-    const data = Array.from({ length: b % 14 }, (_, i) => world.payload((a + i) % 2000))
+    const data = Array.from({ length: b % 14 }, (_, i) => world.payload(((a + i) % 2000) * 143 + 1))
     world.add(await untilTaken(world, () => world.log.appendBatch(data)), data)
   },
   async flush(world) {
@@ -177,6 +179,12 @@ const commands: Record<string, Command> = {
     if (!data.equals(record.data)) throw new Error(`LSN ${record.lsn} reads other bytes`)
     const { lsn } = record
     await expectCode('inside a record', () => world.log.read(lsn + 1), 'ERR_RIOLOG_NOT_FOUND')
+    const end = lsn + record.data.length
+    const inside = lsn + 8 * (1 + (a % (1 + Math.floor((end - lsn) / 8))))
+    if (inside < end) {
+      const codes = ['ERR_RIOLOG_NOT_FOUND', 'ERR_RIOLOG_REWOUND'] // the latter behind a segment's end
+      await expectCode('inside a record', () => world.log.read(inside), ...codes)
+    }
   },
   async 'read what is gone'(world, a) {
     if (world.trimLsn > 0) {
