@@ -40,6 +40,8 @@ export interface LogInfo {
     readonly number: number
     readonly fileBytes: number
     readonly firstLsn: number
+    /** The `metadata` option of the opening that made it. */
+    readonly metadata: Buffer
   }[]
   readonly recovery: RecoveryReport
 }
@@ -78,7 +80,7 @@ export class Log {
         directory,
         manifest: manifestFile,
         chain,
-        maker: new SegmentMaker(directory, highestNumber + 1, options.mode),
+        maker: new SegmentMaker(directory, highestNumber + 1, options),
         end: opened.end,
         limits: this.#limits,
         maxGroupBytes: options.maxGroupBytes,
@@ -417,6 +419,7 @@ export class Log {
         number: header.number,
         fileBytes: header.fileBytes,
         firstLsn: base + alignment,
+        metadata: Buffer.from(header.metadata),
       })),
       recovery: report,
     }

@@ -63,6 +63,14 @@ const schema = z.strictObject({
   idleStampMs: z.number().min(0).default(1000),
   /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
   lockWaitMs: z.number().min(0).default(2000),
+  /**
+   * Bytes of the user's for the header of each segment that this opening begins, to be found in
+   * `log.info()`. At most the header block's rest: 4000 where the alignment is 4096.
+   */
+  metadata: z
+    .custom<Uint8Array>(value => value instanceof Uint8Array, 'must be a Uint8Array')
+    .transform(bytes => Uint8Array.from(bytes))
+    .default(new Uint8Array()),
   /** Permissions of new files; 0600. */
   mode: mode.default(0o600),
   /** Permissions of new directories; 0700. */

@@ -40,14 +40,23 @@ export class Abandoned extends Error {
 export class SegmentMaker {
   readonly #directory: DiskDirectory
   readonly #mode: number
+  readonly #metadata: Uint8Array
   readonly #zeros: DiskBuffer = allocateBuffer(PIECE_BYTES)
   #nextNumber: number
 
-  /** @param nextNumber one above every number used so far, by half-made files too */
-  constructor(directory: DiskDirectory, nextNumber: number, mode: number) {
+  /**
+   * @param nextNumber one above every number used so far, by half-made files too
+   * @param metadata the user's, for each header
+   */
+  constructor(
+    directory: DiskDirectory,
+    nextNumber: number,
+    { mode, metadata }: { readonly mode: number; readonly metadata: Uint8Array },
+  ) {
     this.#directory = directory
     this.#nextNumber = nextNumber
     this.#mode = mode
+    this.#metadata = metadata
   }
 
   /**
@@ -88,7 +97,7 @@ export class SegmentMaker {
       fileBytes,
       segmentSize: manifest.segmentSize,
       alignment: manifest.alignment,
-      metadata: new Uint8Array(),
+      metadata: this.#metadata,
     }
     const file = await this.#directory.open(segmentName(number), 'createNew', this.#mode)
     try {

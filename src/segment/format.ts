@@ -36,6 +36,11 @@ export function minFileBytes(segmentSize: number, alignment: number): number {
   return 2 * alignment + maxGroupBytes(segmentSize, alignment)
 }
 
+/** The most bytes of the user's in a segment's header block. */
+export function maxMetadataBytes(alignment: number): number {
+  return alignment - SEGMENT_HEADER_BYTES
+}
+
 /** The longest record that needs no fragments, in bytes of payload. */
 export function maxWholeRecordBytes(segmentSize: number, alignment: number): number {
   return maxGroupBytes(segmentSize, alignment) - GROUP_HEADER_BYTES - RECORD_HEADER_BYTES

@@ -427,3 +427,39 @@ onEachEngine(
     })
   },
 )
+
+onEachEngine(
+  t,
+  'metadata stands in the header of each segment, up to its room',
+  async (t, engine) => {
+    const directory = temporaryDirectory(t)
+    const options = { engine, segmentSize: 64 * KIB }
+    const given = Buffer.alloc(4000, 'm')
+    const first = await Log.open(directory, { ...options, metadata: given })
+    given.fill('x') // it was copied
+    for (let i = 0; i < 8; i++) await first.appendDurable(payloadOf(i, 20_000))
+    await first.close()
+    const second = await Log.open(directory, { ...options, metadata: Uint8Array.of(1, 2, 3) })
+    await second.appendDurable(payloadOf(8, 10))
+    const metadata = second.info().segments.map(segment => String(segment.metadata))
+    t.ok(metadata.length > 3)
+    t.same(metadata.at(-1), '\x01\x02\x03')
+    t.ok(metadata.slice(0, -1).every(each => each === 'm'.repeat(4000)))
+    await second.close()
+    const refused = {
+      code: 'ERR_RIOLOG_INVALID_OPTION',
+      message: 'metadata: 4001 bytes; a segment header of this log has room for 4000',
+    }
+    const tooLong = { ...options, metadata: new Uint8Array(4001) }
+    await t.rejects(Log.open(directory, tooLong), refused)
+    await t.rejects(Log.open(temporaryDirectory(t), tooLong), refused)
+    await t.rejects(Log.open(directory, { metadata: 'text' as unknown as Uint8Array }), {
+      code: 'ERR_RIOLOG_INVALID_OPTION',
+      message: /metadata: must be a Uint8Array/,
+    })
+    const again = await Log.open(directory, { readOnly: true })
+    t.equal((await lsnsOf(again)).length, 9)
+    t.equal(String(again.info().segments[0].metadata), 'm'.repeat(4000))
+    await again.close()
+  },
+)
