@@ -36,8 +36,11 @@ enum BatchPart : uint32_t { kBatchNone = 0, kBatchFirst = 1, kBatchMiddle = 2, k
 enum RecordFlag : uint32_t {
   kRecordGoesOn = 1,        // in the record after it
   kRecordContinuation = 2,  // of the record before it: no record begins here
+  kRecordCompressed = 4,
+  kRecordEncrypted = 8,
 };
-constexpr uint32_t kKnownRecordFlags = kRecordGoesOn | kRecordContinuation;
+constexpr uint32_t kKnownRecordFlags =
+    kRecordGoesOn | kRecordContinuation | kRecordCompressed | kRecordEncrypted;
 
 constexpr uint32_t kGroupHeaderBytes = 64;
 constexpr uint32_t kRecordHeaderBytes = 12;

@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Disk, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
 import { Window } from '../segment/window.ts'
+import type { Codec } from './codec.ts'
 import { lookForFirstGroup } from './live-chain.ts'
 import { MANIFEST_NAME } from './manifest.ts'
 import { readManifest } from './manifest-file.ts'
@@ -23,15 +24,17 @@ interface View {
 export class Follower {
   readonly #disk: Disk
   readonly #path: string
+  readonly #codec: Codec
   readonly #pollMs: number
   #window: Window | undefined
   #view: View | undefined
   #ended = false
   #step: Promise<unknown> = Promise.resolve()
 
-  constructor(disk: Disk, path: string, pollMs: number) {
+  constructor(disk: Disk, path: string, codec: Codec, pollMs: number) {
     this.#disk = disk
     this.#path = path
+    this.#codec = codec
     this.#pollMs = pollMs
   }
 
@@ -88,6 +91,7 @@ export class Follower {
       const manifest = await opened.directory.open(MANIFEST_NAME, 'read', 0)
       const reader: Reader = new Reader(
         opened.chain,
+        this.#codec,
         () => opened.manifest.trimLsn,
         () => view.end,
       )

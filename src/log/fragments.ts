@@ -1,9 +1,10 @@
 /** Records that are longer than a group stand in it in fragments; here they are put together again. */
 import { CorruptionError } from '../errors.ts'
 import { RECORD_CONTINUATION, RECORD_GOES_ON } from '../segment/group.ts'
+import type { Codec } from './codec.ts'
 import type { LiveSegment } from './live-chain.ts'
 
-/** Copies the bytes of a whole record or a fragment, as it was appended. */
+/** A whole record or a fragment, as it is stored. */
 export interface Piece {
   readonly segment: LiveSegment
   readonly lsn: number
@@ -19,24 +20,19 @@ export interface WholeRecord {
 }
 
 export class Fragments {
+  readonly #codec: Codec
   readonly #mostBytes: number
   /** Of the record that is not yet whole. */
   readonly #parts: Buffer[] = []
-  #lsn = 0
+  #first: Piece | undefined
   #bytes = 0
   /** The record at hand began before the place that is of interest: its fragments are passed over. */
   #passing = true
 
   /** @param mostBytes no record is longer: a segment's size, which is a rule of the format */
-  constructor(mostBytes: number) {
+  constructor(codec: Codec, mostBytes: number) {
+    this.#codec = codec
     this.#mostBytes = mostBytes
-  }
-
-  /** A reader goes on elsewhere: what comes next may belong to a record that began before. */
-  restart(): void {
-    this.#parts.length = 0
-    this.#bytes = 0
-    this.#passing = true
   }
 
   /** Of a record before the place that is of interest. */
@@ -47,8 +43,10 @@ export class Fragments {
   /**
    * The next record or fragment in order; gives the record that is whole with it.
    * @throws CorruptionError for fragments that do not fit each other
+   * @throws ERR_RIOLOG_KEY
    */
-  take({ segment, lsn, flags, bytes }: Piece): WholeRecord | undefined {
+  take(piece: Piece): WholeRecord | undefined {
+    const { segment, lsn, flags } = piece
     const goesOn = (flags & RECORD_GOES_ON) !== 0
     const isFirst = (flags & RECORD_CONTINUATION) === 0
     if (!isFirst && this.#passing) return undefined
@@ -60,20 +58,24 @@ export class Fragments {
         lsn,
       )
     }
-    if (isFirst && !goesOn) return { lsn, data: Buffer.from(bytes) }
-    if (isFirst) this.#lsn = lsn
-    this.#parts.push(Buffer.from(bytes))
+    const bytes = this.#codec.open(piece, { header: segment.header, lsn })
+    if (isFirst && !goesOn) return this.#finished(piece, bytes)
+    if (isFirst) this.#first = piece
+    this.#parts.push(bytes)
     this.#bytes += bytes.length
     if (this.#bytes > this.#mostBytes) {
       throw mismatch('a record is longer than a segment', segment, lsn)
     }
-    return goesOn ? undefined : this.#finish()
+    if (goesOn) return undefined
+    const whole = Buffer.concat(this.#parts.splice(0), this.#bytes)
+    this.#bytes = 0
+    return this.#finished(this.#first!, whole)
   }
 
-  #finish(): WholeRecord {
-    const data = Buffer.concat(this.#parts.splice(0), this.#bytes)
-    this.#bytes = 0
-    return { lsn: this.#lsn, data }
+  /** What its first fragment says counts for all of it. */
+  #finished({ segment, lsn, flags }: Piece, bytes: Buffer): WholeRecord {
+    const place = { header: segment.header, lsn }
+    return { lsn, data: this.#codec.unpack(bytes, flags, place, this.#mostBytes) }
   }
 }
 

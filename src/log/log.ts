@@ -2,6 +2,7 @@ import { chooseDisk } from '../disk/choose.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
 import { checkFormat, segmentName } from '../segment/format.ts'
+import { Codec } from './codec.ts'
 import { Follower } from './follower.ts'
 import { type Limits, limitsOf } from './limits.ts'
 import type { LogMetrics } from './metrics.ts'
@@ -54,6 +55,7 @@ export class Log {
   readonly #disk: Disk
   readonly #options: CheckedOptions
   readonly #opened: Opened
+  readonly #codec: Codec
   readonly #limits: Limits
   readonly #reader: Reader
   readonly #writer: Writer | undefined
@@ -63,14 +65,16 @@ export class Log {
   readonly #followers = new Set<Follower>()
   #closing: Promise<void> | undefined
 
-  private constructor(disk: Disk, options: CheckedOptions, opened: Opened) {
+  private constructor(disk: Disk, options: CheckedOptions, codec: Codec, opened: Opened) {
     this.#disk = disk
     this.#options = options
     this.#opened = opened
     const { directory, manifest, manifestFile, chain, highestNumber } = opened
-    this.#limits = limitsOf(manifest, options.maxBufferedBytes, 0)
+    this.#codec = codec
+    this.#limits = limitsOf(manifest, options.maxBufferedBytes, codec.overhead)
     this.#reader = new Reader(
       chain,
+      codec,
       () => this.trimLsn,
       () => this.durableLsn,
     )
@@ -83,6 +87,7 @@ export class Log {
         maker: new SegmentMaker(directory, highestNumber + 1, options),
         end: opened.end,
         limits: this.#limits,
+        codec,
         maxGroupBytes: options.maxGroupBytes,
         idleStampMs: options.idleStampMs,
         onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
@@ -99,6 +104,7 @@ export class Log {
    * @throws ERR_RIOLOG_INVALID_OPTION, ERR_RIOLOG_NO_LOG, ERR_RIOLOG_NOT_A_DIRECTORY,
    *   ERR_RIOLOG_LOCKED, ERR_RIOLOG_FENCED, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_FOREIGN, ERR_RIOLOG_FUTURE_VERSION,
    *   ERR_RIOLOG_ALIGNMENT, ERR_RIOLOG_NO_IO_URING (engine 'uring'), ERR_RIOLOG_NO_ADDON,
+   *   ERR_RIOLOG_KEY (no key for new records),
    *   SystemError. Nothing has been written to a segment then.
    */
   static async open(path: string, options?: LogOptions): Promise<Log> {
@@ -112,10 +118,12 @@ export class Log {
   static async openOn(disk: Disk, path: string, options: CheckedOptions): Promise<Log> {
     let log: Log
     try {
+      const { compression, encryption } = options
+      const codec = new Codec({ compression, encryption }, { writes: !options.readOnly })
       const opened = options.readOnly
         ? await openForReading(disk, path)
         : await openForWriting(disk, path, options)
-      log = new Log(disk, options, opened)
+      log = new Log(disk, options, codec, opened)
     } catch (error) {
       await disk.close()
       throw error
@@ -228,7 +236,7 @@ export class Log {
   /**
    * The record at an LSN, verified; also one that is not yet durable.
    * @throws ERR_RIOLOG_NOT_FOUND, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT,
-   *   ERR_RIOLOG_POISONED (the record's fate is undecided), ERR_RIOLOG_CLOSED, SystemError
+   *   ERR_RIOLOG_KEY, ERR_RIOLOG_POISONED (the record's fate is undecided), ERR_RIOLOG_CLOSED, SystemError
    */
   async read(lsn: number): Promise<Buffer> {
     this.#refuseIfClosed()
@@ -249,7 +257,8 @@ export class Log {
 
   /**
    * The durable records, oldest first, up to what is durable when the scan begins.
-   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_KEY, ERR_RIOLOG_CLOSED,
+   *   SystemError
    */
   scan(options: ScanOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
@@ -262,7 +271,7 @@ export class Log {
    * opened with `readOnly` it follows the writer of another process, looking every `pollMs`.
    * @throws ERR_RIOLOG_TRIMMED when trims have overtaken it, naming the oldest LSN that there is
    * @throws ERR_RIOLOG_CANCELED with the signal's reason, ERR_RIOLOG_CLOSED, ERR_RIOLOG_POISONED behind
-   *   the last durable record, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, SystemError
+   *   the last durable record, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_KEY, SystemError
    */
   tail(options: TailOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
@@ -286,7 +295,7 @@ export class Log {
   }
 
   #follow(from: number, pollMs: number, check: () => void): Scan {
-    const follower = new Follower(this.#disk, this.#opened.directory.path, pollMs)
+    const follower = new Follower(this.#disk, this.#opened.directory.path, this.#codec, pollMs)
     this.#followers.add(follower)
     const end = async () => {
       this.#followers.delete(follower)

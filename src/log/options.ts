@@ -15,6 +15,8 @@ const mode = z.number().int().min(0).max(0o777)
 const isLogger = (value: unknown): value is Logger =>
   typeof value === 'object' && value !== null && typeof (value as Logger).warn === 'function'
 
+const isFunction = (value: unknown) => typeof value === 'function'
+
 const schema = z.strictObject({
   /**
    * LSN space of a segment in bytes, a power of two; 64 MiB. Counts when the log is created: later
@@ -71,6 +73,24 @@ const schema = z.strictObject({
     .custom<Uint8Array>(value => value instanceof Uint8Array, 'must be a Uint8Array')
     .transform(bytes => Uint8Array.from(bytes))
     .default(new Uint8Array()),
+  /**
+   * Compresses each record that becomes shorter by it (raw deflate); none. Any opening reads both.
+   */
+  compression: z.enum(['none', 'deflate']).default('none'),
+  /**
+   * Encrypts each record (AES-256-GCM); none. docs/DURABILITY.md says what that protects and what it
+   * does not.
+   */
+  encryption: z
+    .strictObject({
+      /** Names the key for new records; older ones name theirs. */
+      keyId: z.number().int().min(0).max(0xffffffff),
+      /** The key of an id: 32 bytes, or undefined. Called once for each id and opening. */
+      key: z.custom<(id: number) => Uint8Array | undefined>(isFunction, 'must be a function'),
+      /** Shows records that are not encrypted, too; false. */
+      acceptPlain: z.boolean().default(false),
+    })
+    .optional(),
   /** Permissions of new files; 0600. */
   mode: mode.default(0o600),
   /** Permissions of new directories; 0700. */

@@ -26,6 +26,7 @@ import {
   verifyRecord,
 } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
+import type { Codec } from './codec.ts'
 import { Fragments } from './fragments.ts'
 import { futureRecord, type LiveChain, type LiveSegment } from './live-chain.ts'
 
@@ -53,14 +54,16 @@ const POOLED_BUFFERS = 64
 
 export class Reader {
   readonly #chain: LiveChain
+  readonly #codec: Codec
   readonly #trimLsn: () => number
   readonly #durableLsn: () => number
   readonly #pool: DiskBuffer[] = []
   #underWay = 0
   #onIdle: (() => void) | undefined
 
-  constructor(chain: LiveChain, trimLsn: () => number, durableLsn: () => number) {
+  constructor(chain: LiveChain, codec: Codec, trimLsn: () => number, durableLsn: () => number) {
     this.#chain = chain
+    this.#codec = codec
     this.#trimLsn = trimLsn
     this.#durableLsn = durableLsn
   }
@@ -153,7 +156,7 @@ export class Reader {
   }
 
   fragments(): Fragments {
-    return new Fragments(this.#chain.segmentSize)
+    return new Fragments(this.#codec, this.#chain.segmentSize)
   }
 
   /**

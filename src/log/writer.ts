@@ -18,6 +18,7 @@ import {
 } from '../segment/group.ts'
 import type { SegmentRef } from '../segment/header.ts'
 import { type BatchLayout, type Cut, type Dimensions, isLong, layOut } from './batch-layout.ts'
+import type { Codec, Packed } from './codec.ts'
 import { Fragments } from './fragments.ts'
 import type { Limits } from './limits.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
@@ -32,7 +33,7 @@ import { isHarmless, SegmentSupply } from './segment-supply.ts'
 const PREPARE_AT = 1 / 4
 
 interface WaitingAppend {
-  readonly payload: Uint8Array
+  readonly record: Packed
   readonly resolve: (lsn: number) => void
   readonly reject: (error: unknown) => void
 }
@@ -45,6 +46,7 @@ export interface WriterParts {
   /** The end of the log as recovery found it. */
   readonly end: number
   readonly limits: Limits
+  readonly codec: Codec
   /** The longest group that is cut, unless a single record is longer. */
   readonly maxGroupBytes: number
   /** Milliseconds without an append, after which the manifest is told the durable LSN; 0: never. */
@@ -156,9 +158,11 @@ export class Writer {
    */
   append(payload: Uint8Array): number {
     this.#refuse(payload.length)
-    const lsn = this.#waitingAppends.length === 0 ? this.#takeRecord(payload) : undefined
+    const record = this.#parts.codec.pack(payload)
+    const lsn = this.#waitingAppends.length === 0 ? this.#takeRecord(record) : undefined
     if (lsn !== undefined) return lsn
-    if (isLong(payload.length, this.#dimensions)) this.#refusedBatch = [payload.length]
+    const { length } = record.bytes
+    if (isLong(length, this.#dimensions)) this.#refusedBatch = [length]
     throw this.#noRoom()
   }
 
@@ -170,11 +174,13 @@ export class Writer {
     for (const payload of payloads) this.#refuse(payload.length)
     if (payloads.length === 0) return []
     if (payloads.length === 1) return [this.append(payloads[0])]
-    const lengths = payloads.map(payload => payload.length)
-    const span = lengths.reduce((sum, length) => sum + recordSpan(length), 0)
+    const { codec } = this.#parts
+    const records = payloads.map(payload => codec.pack(payload))
+    const lengths = records.map(({ bytes }) => bytes.length)
+    const span = lengths.reduce((sum, length) => sum + recordSpan(length + codec.overhead), 0)
     if (GROUP_HEADER_BYTES + span > this.#groupLimit) {
       this.#refuseTooLong(lengths)
-      const lsns = this.#waitingAppends.length === 0 ? this.#takeLong(payloads, lengths) : undefined
+      const lsns = this.#waitingAppends.length === 0 ? this.#takeLong(records, lengths) : undefined
       if (lsns !== undefined) return lsns
       this.#refusedBatch = lengths
       throw this.#noRoom()
@@ -182,14 +188,14 @@ export class Writer {
     // What stands in one group is found as a whole, or not at all.
     const group = this.#waitingAppends.length === 0 ? this.#groupFor(span) : undefined
     if (group === undefined) throw this.#noRoom()
-    return payloads.map(payload => this.#take(group, payload))
+    return records.map(record => this.#take(group, record))
   }
 
   /**
    * Takes what is longer than a group, or undefined: there is no room for all of it now. It begins a
    * group, and its last group ends with it: groups that say so belong together.
    */
-  #takeLong(payloads: readonly Uint8Array[], lengths: readonly number[]): number[] | undefined {
+  #takeLong(records: readonly Packed[], lengths: readonly number[]): number[] | undefined {
     const layout = this.#layOutNow(lengths)
     if (layout === undefined) return undefined
     this.#refusedBatch = undefined
@@ -205,7 +211,7 @@ export class Writer {
       const lsn = rotates ? segment.base + this.#alignment : from
       const group = new PendingGroup(this.#takeArena(), segment, lsn, from, 0)
       group.batch = i === 0 ? BATCH_FIRST : i === last ? BATCH_LAST : BATCH_MIDDLE
-      fill(group, payloads, at, end, lsns)
+      this.#fill(group, records, at, end, lsns)
       at = end
       this.#open = group
       this.#closeOpenGroup()
@@ -256,10 +262,12 @@ export class Writer {
   appendDurable(payload: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#refuse(payload.length)
-      if (this.#waitingAppends.length === 0 && this.#takeWaiting(payload, resolve, reject)) return
+      const record = this.#parts.codec.pack(payload)
+      if (this.#waitingAppends.length === 0 && this.#takeWaiting(record, resolve, reject)) return
       this.#askAgain()
       // The caller may reuse its bytes at once, here too.
-      this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })
+      const { bytes, flags } = record
+      this.#waitingAppends.push({ record: { bytes: Buffer.from(bytes), flags }, resolve, reject })
     })
   }
 
@@ -290,7 +298,7 @@ export class Writer {
     const at = groups.findIndex(group => lsn >= group.lsn && lsn < group.lsn + group.fill)
     const found = at < 0 ? undefined : groups[at].recordAt(lsn)
     if (found === undefined) return undefined
-    const fragments = new Fragments(this.#segmentSize)
+    const fragments = new Fragments(this.#parts.codec, this.#segmentSize)
     let { segment, bytes } = groups[at]
     const piece = { ...found, segment, bytes: bytes.subarray(found.from, found.to) }
     let whole = fragments.take(piece)
@@ -442,8 +450,40 @@ export class Writer {
     )
   }
 
-  #take(group: PendingGroup, payload: Uint8Array): number {
-    const lsn = group.add(payload, 0)
+  /** Its place is fixed now: the group and how far it is filled. */
+  #add(group: PendingGroup, record: Packed): number {
+    const { codec } = this.#parts
+    if (codec.overhead === 0) return group.add(record.bytes, record.flags)
+    const place = { header: group.segment.header, lsn: group.lsn + group.fill }
+    const { bytes, flags } = codec.seal(record, place)
+    return group.add(bytes, flags)
+  }
+
+  /** Copies records, from one place among them to another; adds the LSNs of those that begin. */
+  #fill(
+    group: PendingGroup,
+    records: readonly Packed[],
+    from: Cut,
+    end: Cut,
+    lsns: number[],
+  ): void {
+    let { record, byte } = from
+    while (record < end.record || byte < (record === end.record ? end.byte : 0)) {
+      const { bytes, flags } = records[record]
+      const to = record === end.record ? end.byte : bytes.length
+      const goesOn = to < bytes.length ? RECORD_GOES_ON : 0
+      const continues = byte > 0 ? RECORD_CONTINUATION : 0
+      const piece = { bytes: bytes.subarray(byte, to), flags: flags | goesOn | continues }
+      const lsn = this.#add(group, piece)
+      if (byte === 0) lsns.push(lsn)
+      if (goesOn !== 0) return
+      record++
+      byte = 0
+    }
+  }
+
+  #take(group: PendingGroup, record: Packed): number {
+    const lsn = this.#add(group, record)
     // Never here: callers that append in one turn share a group.
     if (this.#inFlight === undefined) this.#scheduleCut()
     return lsn
@@ -463,20 +503,20 @@ export class Writer {
   }
 
   /** Takes a record of any length; undefined when there is no room for it now. */
-  #takeRecord(payload: Uint8Array): number | undefined {
-    const { length } = payload
-    if (isLong(length, this.#dimensions)) return this.#takeLong([payload], [length])?.[0]
-    const group = this.#groupFor(recordSpan(length))
-    return group && this.#take(group, payload)
+  #takeRecord(record: Packed): number | undefined {
+    const { length } = record.bytes
+    if (isLong(length, this.#dimensions)) return this.#takeLong([record], [length])?.[0]
+    const group = this.#groupFor(recordSpan(length + this.#dimensions.overhead))
+    return group && this.#take(group, record)
   }
 
   /** The same, for one who is told when it is durable; false when there is no room. */
   #takeWaiting(
-    payload: Uint8Array,
+    record: Packed,
     resolve: (lsn: number) => void,
     reject: (error: unknown) => void,
   ): boolean {
-    const lsn = this.#takeRecord(payload)
+    const lsn = this.#takeRecord(record)
     if (lsn !== undefined) this.#lastPending()!.waiters.push({ resolve, reject, lsn })
     return lsn !== undefined
   }
@@ -652,8 +692,8 @@ export class Writer {
   #offerRoom(): void {
     const waiting = this.#waitingAppends
     while (waiting.length > 0) {
-      const { payload, resolve, reject } = waiting[0]
-      if (!this.#takeWaiting(payload, resolve, reject)) return
+      const { record, resolve, reject } = waiting[0]
+      if (!this.#takeWaiting(record, resolve, reject)) return
       waiting.shift()
     }
     if (this.#waitingForRoom.length === 0 || !this.#hasRoom()) return
@@ -785,27 +825,5 @@ export class Writer {
       for (const waiter of group.waiters) waiter.reject(poison)
     }
     this.#refuseRoom(poison)
-  }
-}
-
-/** Copies records into a group, from one place among them to another; adds the LSNs of those that begin. */
-function fill(
-  group: PendingGroup,
-  payloads: readonly Uint8Array[],
-  from: Cut,
-  end: Cut,
-  lsns: number[],
-): void {
-  let { record, byte } = from
-  while (record < end.record || byte < (record === end.record ? end.byte : 0)) {
-    const payload = payloads[record]
-    const to = record === end.record ? end.byte : payload.length
-    const goesOn = to < payload.length ? RECORD_GOES_ON : 0
-    const continues = byte > 0 ? RECORD_CONTINUATION : 0
-    const lsn = group.add(payload.subarray(byte, to), goesOn | continues)
-    if (byte === 0) lsns.push(lsn)
-    if (goesOn !== 0) return
-    record++
-    byte = 0
   }
 }

@@ -17,6 +17,8 @@ export const BATCH_LAST = 3
 /** What a record's header says of it (RecordFlag in framing.h). */
 export const RECORD_GOES_ON = 1
 export const RECORD_CONTINUATION = 2
+export const RECORD_COMPRESSED = 4
+export const RECORD_ENCRYPTED = 8
 
 export interface GroupInfo {
   readonly lsn: number

@@ -15,6 +15,11 @@ import { KIB, openSimulated } from '../support/simulated.ts'
 
 const COMMANDS = Number(process.env.RIOLOG_RUNS ?? 1200)
 const [LEAST, MOST] = [5, 80]
+const KEY = Buffer.alloc(32, 5)
+const PACKED: LogOptions = {
+  compression: 'deflate',
+  encryption: { keyId: 1, key: () => KEY },
+}
 const OPTIONS = { segmentSize: 64 * KIB, maxGroupBytes: 8 * KIB }
 
 interface Known {
@@ -181,7 +186,8 @@ const commands: Record<string, Command> = {
     await expectCode('inside a record', () => world.log.read(lsn + 1), 'ERR_RIOLOG_NOT_FOUND')
     const end = lsn + record.data.length
     const inside = lsn + 8 * (1 + (a % (1 + Math.floor((end - lsn) / 8))))
-    if (inside < end) {
+    // One that is compressed is shorter than what it holds.
+    if (inside < end && !world.known.some(other => other.lsn === inside)) {
       const codes = ['ERR_RIOLOG_NOT_FOUND', 'ERR_RIOLOG_REWOUND'] // the latter behind a segment's end
       await expectCode('inside a record', () => world.log.read(inside), ...codes)
     }
@@ -302,19 +308,24 @@ for (const engine of ['uring', 'threadpool'] as const) {
   })
 }
 
-t.test('the log does what a model does (simulated, with crashes)', async t => {
-  await run(t, () => {
-    let device = new SimulatedDevice()
-    return {
-      open: options => openSimulated(device, { ...OPTIONS, ...options }),
-      crash: by => {
-        let bits = by
-        const survives = () => {
-          bits = (bits * 1103515245 + 12345) % 2 ** 31
-          return bits % 100 < by % 100
-        }
-        device = by % 3 === 0 ? device.afterKill() : device.afterPowerCut(survives)
-      },
-    }
-  })
-})
+for (const [name, more] of [
+  ['simulated, with crashes', {}],
+  ['the same, compressed and encrypted', PACKED],
+] as const) {
+  t.test(`the log does what a model does (${name})`, t => run(t, () => crashing(more)))
+}
+
+function crashing(more: LogOptions): Place {
+  let device = new SimulatedDevice()
+  return {
+    open: options => openSimulated(device, { ...OPTIONS, ...more, ...options }),
+    crash: by => {
+      let bits = by
+      const survives = () => {
+        bits = (bits * 1103515245 + 12345) % 2 ** 31
+        return bits % 100 < by % 100
+      }
+      device = by % 3 === 0 ? device.afterKill() : device.afterPowerCut(survives)
+    },
+  }
+}

@@ -16,6 +16,8 @@ const RUNS = Number(process.env.RIOLOG_RUNS ?? 150)
 const LIVES = 4
 /** So that batches are longer than a group; now and then segments that hold records of 1.5 MiB. */
 const SMALL = { maxGroupBytes: 8 * KIB }
+const KEY = Buffer.alloc(32, 5)
+const PACKED: LogOptions = { compression: 'deflate', encryption: { keyId: 1, key: () => KEY } }
 const LARGE = { segmentSize: 2048 * KIB }
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 
@@ -115,7 +117,7 @@ function cutAt(device: SimulatedDevice, operation: number): void {
 
 async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: number }> {
   const random = new Random(seed)
-  const options = random.chance(0.1) ? LARGE : SMALL
+  const options = { ...(random.chance(0.1) ? LARGE : SMALL), ...(random.chance(0.3) ? PACKED : {}) }
   const oracle = new Oracle()
   let device = new SimulatedDevice()
   let acknowledged = 0
