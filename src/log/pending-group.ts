@@ -6,6 +6,7 @@ import {
   BATCH_NONE,
   claimedLength,
   flagsOf,
+  RECORD_CONTINUATION,
   type StoredRecord,
   sealGroup,
 } from '../segment/group.ts'
@@ -41,7 +42,10 @@ export class PendingGroup {
   batch: number = BATCH_NONE
   /** Bytes used, the group's header included. */
   fill = GROUP_HEADER_BYTES
+  /** Records, and fragments of such. */
   count = 0
+  /** Records that begin here. */
+  begun = 0
   /** Bytes of the records themselves. */
   recordBytes = 0
   /** Of its first record, and of its write: `performance.now`. */
@@ -83,6 +87,7 @@ export class PendingGroup {
     buffer.bytes.set(payload, at + RECORD_HEADER_BYTES)
     this.fill = at + recordSpan(payload.length)
     this.count++
+    if ((flags & RECORD_CONTINUATION) === 0) this.begun++
     return this.lsn + at
   }
 

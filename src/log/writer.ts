@@ -662,9 +662,9 @@ export class Writer {
   }
 
   #measure(group: PendingGroup): void {
-    const { lsn, count, recordBytes, openedAt, submittedAt } = group
+    const { lsn, count, begun, recordBytes, openedAt, submittedAt } = group
     const writtenBytes = this.#syncedLsn - lsn
-    this.#metrics.committed({ lsn, count, recordBytes, writtenBytes, openedAt, submittedAt })
+    this.#metrics.committed({ lsn, count, begun, recordBytes, writtenBytes, openedAt, submittedAt })
   }
 
   metrics(): LogMetrics {

@@ -338,6 +338,7 @@ t.test('memory waits for a long record, and drain for room', async t => {
   const more: number[] = []
   for (const one of data) more.push(await untilTaken(log, () => log.append(one)))
   await log.flush()
+  t.match(log.metrics(), { records: 24 }, 'fragments are not counted as records')
   t.equal(log.metrics().bufferBytesInUse, 0, 'all memory has come back')
   t.equal((await recordsOf(log)).length, 24)
   await log.close()
