@@ -51,14 +51,8 @@ export class Codec {
 
   /** Before the record has a place. The bytes are the caller's own where that is no gain. */
   pack(payload: Uint8Array): Packed {
-    const { length } = payload
-    const isPlain = !this.#compresses || length < LEAST_BYTES || length > MOST_BYTES
-    if (isPlain) return { bytes: payload, flags: 0 }
-    const deflated = deflateRawSync(payload, { level: LEVEL })
-    if (LENGTH_BYTES + deflated.length >= length) return { bytes: payload, flags: 0 }
-    const head = Buffer.alloc(LENGTH_BYTES)
-    head.writeUInt32LE(length)
-    return { bytes: Buffer.concat([head, deflated]), flags: RECORD_COMPRESSED }
+    // On every append: small enough to be inlined, so that no object is made for a plain record.
+    return this.#compresses ? deflate(payload) : { bytes: payload, flags: 0 }
   }
 
   /**
@@ -107,4 +101,14 @@ function notCompressed({ header, lsn }: RecordPlace): CorruptionError {
   const offset = lsn - header.number * header.segmentSize
   const where = { segment: header.number, offset, lsn }
   return new CorruptionError('a compressed record is not what its length says', where)
+}
+
+function deflate(payload: Uint8Array): Packed {
+  const { length } = payload
+  if (length < LEAST_BYTES || length > MOST_BYTES) return { bytes: payload, flags: 0 }
+  const deflated = deflateRawSync(payload, { level: LEVEL })
+  if (LENGTH_BYTES + deflated.length >= length) return { bytes: payload, flags: 0 }
+  const head = Buffer.alloc(LENGTH_BYTES)
+  head.writeUInt32LE(length)
+  return { bytes: Buffer.concat([head, deflated]), flags: RECORD_COMPRESSED }
 }

@@ -158,11 +158,10 @@ export class Writer {
    */
   append(payload: Uint8Array): number {
     this.#refuse(payload.length)
-    const record = this.#parts.codec.pack(payload)
-    const lsn = this.#waitingAppends.length === 0 ? this.#takeRecord(record) : undefined
+    const { bytes, flags } = this.#parts.codec.pack(payload)
+    const lsn = this.#waitingAppends.length === 0 ? this.#takeRecord(bytes, flags) : undefined
     if (lsn !== undefined) return lsn
-    const { length } = record.bytes
-    if (isLong(length, this.#dimensions)) this.#refusedBatch = [length]
+    if (isLong(bytes.length, this.#dimensions)) this.#refusedBatch = [bytes.length]
     throw this.#noRoom()
   }
 
@@ -188,7 +187,7 @@ export class Writer {
     // What stands in one group is found as a whole, or not at all.
     const group = this.#waitingAppends.length === 0 ? this.#groupFor(span) : undefined
     if (group === undefined) throw this.#noRoom()
-    return records.map(record => this.#take(group, record))
+    return records.map(({ bytes, flags }) => this.#take(group, bytes, flags))
   }
 
   /**
@@ -451,12 +450,12 @@ export class Writer {
   }
 
   /** Its place is fixed now: the group and how far it is filled. */
-  #add(group: PendingGroup, record: Packed): number {
-    const { codec } = this.#parts
-    if (codec.overhead === 0) return group.add(record.bytes, record.flags)
+  #add(group: PendingGroup, bytes: Uint8Array, flags: number): number {
+    const { overhead } = this.#dimensions
+    if (overhead === 0) return group.add(bytes, flags)
     const place = { header: group.segment.header, lsn: group.lsn + group.fill }
-    const { bytes, flags } = codec.seal(record, place)
-    return group.add(bytes, flags)
+    const sealed = this.#parts.codec.seal({ bytes, flags }, place)
+    return group.add(sealed.bytes, sealed.flags)
   }
 
   /** Copies records, from one place among them to another; adds the LSNs of those that begin. */
@@ -473,8 +472,7 @@ export class Writer {
       const to = record === end.record ? end.byte : bytes.length
       const goesOn = to < bytes.length ? RECORD_GOES_ON : 0
       const continues = byte > 0 ? RECORD_CONTINUATION : 0
-      const piece = { bytes: bytes.subarray(byte, to), flags: flags | goesOn | continues }
-      const lsn = this.#add(group, piece)
+      const lsn = this.#add(group, bytes.subarray(byte, to), flags | goesOn | continues)
       if (byte === 0) lsns.push(lsn)
       if (goesOn !== 0) return
       record++
@@ -482,8 +480,8 @@ export class Writer {
     }
   }
 
-  #take(group: PendingGroup, record: Packed): number {
-    const lsn = this.#add(group, record)
+  #take(group: PendingGroup, bytes: Uint8Array, flags: number): number {
+    const lsn = this.#add(group, bytes, flags)
     // Never here: callers that append in one turn share a group.
     if (this.#inFlight === undefined) this.#scheduleCut()
     return lsn
@@ -503,11 +501,13 @@ export class Writer {
   }
 
   /** Takes a record of any length; undefined when there is no room for it now. */
-  #takeRecord(record: Packed): number | undefined {
-    const { length } = record.bytes
-    if (isLong(length, this.#dimensions)) return this.#takeLong([record], [length])?.[0]
-    const group = this.#groupFor(recordSpan(length + this.#dimensions.overhead))
-    return group && this.#take(group, record)
+  #takeRecord(bytes: Uint8Array, flags: number): number | undefined {
+    const span = recordSpan(bytes.length + this.#dimensions.overhead)
+    if (GROUP_HEADER_BYTES + span > this.#maxGroup) {
+      return this.#takeLong([{ bytes, flags }], [bytes.length])?.[0]
+    }
+    const group = this.#groupFor(span)
+    return group && this.#take(group, bytes, flags)
   }
 
   /** The same, for one who is told when it is durable; false when there is no room. */
@@ -516,7 +516,7 @@ export class Writer {
     resolve: (lsn: number) => void,
     reject: (error: unknown) => void,
   ): boolean {
-    const lsn = this.#takeRecord(record)
+    const lsn = this.#takeRecord(record.bytes, record.flags)
     if (lsn !== undefined) this.#lastPending()!.waiters.push({ resolve, reject, lsn })
     return lsn !== undefined
   }
