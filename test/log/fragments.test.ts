@@ -343,3 +343,19 @@ t.test('memory waits for a long record, and drain for room', async t => {
   t.equal((await recordsOf(log)).length, 24)
   await log.close()
 })
+
+t.test(
+  'a scan at the end of a segment that a trim frees does not leap over what is gone',
+  async t => {
+    const log = await openSimulated(new SimulatedDevice())
+    const lsns: number[] = []
+    for (let i = 0; i < 30; i++) lsns.push(await log.appendDurable(payloadOf(i, 10_000)))
+    const first = lsns.filter(lsn => segmentOf(lsn, 64 * KIB) === segmentOf(lsns[0], 64 * KIB))
+    const scan = log.scan()
+    for (const lsn of first) t.equal((await scan.next()).value?.lsn, lsn)
+    const segment = segmentOf(lsns[20], 64 * KIB)
+    await log.trim(lsns.find(lsn => segmentOf(lsn, 64 * KIB) === segment)!)
+    await t.rejects(scan.next(), code('TRIMMED'))
+    await log.close()
+  },
+)
