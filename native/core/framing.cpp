@@ -57,10 +57,10 @@ RecordStatus verifyRecord(const uint8_t* bytes, size_t available, Place place,
   if (available < kRecordHeaderBytes) return RecordStatus::kBad;
   const RecordHeader found = loadRecordHeader(bytes);
   if (found.length > available - kRecordHeaderBytes) return RecordStatus::kBad;
-  if ((found.flags & ~kKnownRecordFlags) != 0) return RecordStatus::kBad;
   if (recordCrc(bytes, found.length, place) != found.crc) return RecordStatus::kBad;
   *header = found;
-  return RecordStatus::kGood;
+  // Behind the checksum: bytes that do not verify say nothing of the future.
+  return (found.flags & ~kKnownRecordFlags) != 0 ? RecordStatus::kFuture : RecordStatus::kGood;
 }
 
 GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, size_t maxGroupBytes,
@@ -72,20 +72,22 @@ GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, siz
 
   uint32_t payloadCrc = 0;
   uint32_t recordCount = 0;
+  bool future = false;
   size_t offset = kGroupHeaderBytes;
   while (offset < end) {
     RecordHeader record;
     const Place recordPlace{place.salt, place.lsn + offset};
-    if (verifyRecord(bytes + offset, end - offset, recordPlace, &record) != RecordStatus::kGood) {
-      return GroupStatus::kTorn;
-    }
+    const RecordStatus status = verifyRecord(bytes + offset, end - offset, recordPlace, &record);
+    if (status == RecordStatus::kBad) return GroupStatus::kTorn;
+    future |= status == RecordStatus::kFuture;
     payloadCrc = crc32c(payloadCrc, bytes + offset, kRecordHeaderBytes);
     offset += alignUp(kRecordHeaderBytes + size_t{record.length}, kRecordAlignment);
     recordCount++;
   }
   const bool whole =
       offset == end && recordCount == header->recordCount && payloadCrc == header->payloadCrc;
-  return whole ? GroupStatus::kWhole : GroupStatus::kTorn;
+  if (!whole) return GroupStatus::kTorn;
+  return future ? GroupStatus::kFuture : GroupStatus::kWhole;
 }
 
 bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept {

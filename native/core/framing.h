@@ -32,8 +32,15 @@ struct RecordHeader {
 // Where a group stands in a batch that is longer than one group.
 enum BatchPart : uint32_t { kBatchNone = 0, kBatchFirst = 1, kBatchMiddle = 2, kBatchLast = 3 };
 
-enum RecordFlag : uint32_t { kRecordContinues = 1 };
-constexpr uint32_t kKnownRecordFlags = kRecordContinues;
+// A record that is longer than a group is cut into fragments, each framed like a record.
+enum RecordFlag : uint32_t {
+  kRecordGoesOn = 1,        // in the record after it
+  kRecordContinuation = 2,  // of the record before it: no record begins here
+  kRecordCompressed = 4,
+  kRecordEncrypted = 8,
+};
+constexpr uint32_t kKnownRecordFlags =
+    kRecordGoesOn | kRecordContinuation | kRecordCompressed | kRecordEncrypted;
 
 constexpr uint32_t kGroupHeaderBytes = 64;
 constexpr uint32_t kRecordHeaderBytes = 12;
@@ -62,6 +69,7 @@ enum class GroupStatus : int32_t {
   kWhole = 0,      // header, payload checksum and every record verify
   kTorn = 1,       // the header verifies, what follows does not
   kBadHeader = 2,  // no group starts here
+  kFuture = 3,     // all of it verifies, but a record has a flag that is not known here
 };
 
 // True when the 64 bytes at `bytes` are a header that belongs to `place`, with a payload of at most
@@ -74,9 +82,14 @@ bool readGroupHeader(const uint8_t* bytes, Place place, size_t maxGroupBytes,
 GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, size_t maxGroupBytes,
                         GroupHeader* header) noexcept;
 
-enum class RecordStatus : int32_t { kGood = 0, kBad = -1 };
+enum class RecordStatus : int32_t {
+  kGood = 0,
+  kBad = -1,
+  kFuture = -2,  // it verifies, but has a flag that is not known here
+};
 
-// Verifies the record at `bytes`, of which `available` bytes may be read.
+// Verifies the record at `bytes`, of which `available` bytes may be read. `header` is filled unless
+// the status is kBad.
 RecordStatus verifyRecord(const uint8_t* bytes, size_t available, Place place,
                           RecordHeader* header) noexcept;
 

@@ -57,14 +57,16 @@ Napi::Value readGroupHeaderAt(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), good);
 }
 
-// (bytes, offset, saltLow, saltHigh, lsn) -> payload length, or -1 when no record verifies there
+// (bytes, offset, saltLow, saltHigh, lsn) -> payload length, or a RecordStatus below 0
 Napi::Value verifyRecordAt(const Napi::CallbackInfo& info) {
   const Bytes bytes = bytesFrom(info[0], info[1]);
   RecordHeader header;
   const RecordStatus status = verifyRecord(bytes.data, bytes.available,
                                            {toUint64(info[2], info[3]), toLsn(info[4])}, &header);
-  const double length = status == RecordStatus::kGood ? static_cast<double>(header.length) : -1.0;
-  return Napi::Number::New(info.Env(), length);
+  if (status != RecordStatus::kGood) {
+    return Napi::Number::New(info.Env(), static_cast<int32_t>(status));
+  }
+  return Napi::Number::New(info.Env(), header.length);
 }
 
 // (bytes, paddedLength, saltLow, saltHigh, lsn, previousEnd, durableLsn, payloadLength,

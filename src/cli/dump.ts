@@ -1,6 +1,12 @@
 /** `riolog dump`: segments, groups and records as the files hold them, whole or damaged. */
 import type { Command } from 'commander'
 import type { Surveyed, SurveyedGroup, SurveyedSegment } from '../log/survey.ts'
+import {
+  RECORD_COMPRESSED,
+  RECORD_CONTINUATION,
+  RECORD_ENCRYPTED,
+  RECORD_GOES_ON,
+} from '../segment/group.ts'
 import { Output } from './output.ts'
 import { corruptionOf, lineOf, surveyed, toldOf } from './surveyed.ts'
 import { parseLsn } from './values.ts'
@@ -55,10 +61,11 @@ async function dump(dir: string, { from = 0, to = Infinity, json }: DumpOptions)
           break
         default:
           show(groupFields(item), () => groupLine(item))
-          for (const { lsn, data } of item.records()) {
+          for (const { lsn, flags, bytes } of item.records()) {
             if (lsn < from || lsn >= to) continue
-            const fields = { kind: 'record', lsn, length: data.length }
-            show({ ...fields, data: data.toString('base64') }, () => recordLine(lsn, data))
+            const data = Buffer.from(bytes)
+            const fields = { kind: 'record', lsn, length: data.length, stored: storedAs(flags) }
+            show({ ...fields, data: data.toString('base64') }, () => recordLine(lsn, flags, data))
           }
       }
       await output.flush()
@@ -105,7 +112,23 @@ function groupLine({ offset, group, end }: SurveyedGroup): string {
   )
 }
 
-function recordLine(lsn: number, data: Buffer): string {
+/** How its bytes are to be taken; nothing for a plain and whole record. */
+function storedAs(flags: number): string[] {
+  return STORED_AS.flatMap(([flag, name]) => ((flags & flag) === 0 ? [] : [name]))
+}
+
+const STORED_AS = [
+  [RECORD_GOES_ON, 'goes on'],
+  [RECORD_CONTINUATION, 'continuation'],
+  [RECORD_COMPRESSED, 'compressed'],
+  [RECORD_ENCRYPTED, 'encrypted'],
+] as const
+
+function recordLine(lsn: number, flags: number, data: Buffer): string {
   const text = JSON.stringify(data.subarray(0, SHOWN_BYTES).toString('latin1'))
-  return `    record LSN ${lsn}, ${data.length} bytes ${text}${data.length > SHOWN_BYTES ? '…' : ''}`
+  const how = storedAs(flags)
+    .map(name => `, ${name}`)
+    .join('')
+  const rest = data.length > SHOWN_BYTES ? '…' : ''
+  return `    record LSN ${lsn}, ${data.length} bytes${how} ${text}${rest}`
 }

@@ -4,6 +4,9 @@ import prettyBytes from 'pretty-bytes'
 import { Log, type LogInfo } from '../index.ts'
 import { printFields, printJson, printTable } from './output.ts'
 
+/** Characters of a segment's metadata; `--json` has all of it. */
+const MOST_SHOWN = 60
+
 interface InfoOptions {
   readonly json?: true
 }
@@ -20,7 +23,12 @@ export function addInfo(program: Command): void {
 async function info(dir: string, { json }: InfoOptions): Promise<void> {
   await using log = await Log.open(dir, { readOnly: true })
   const found = log.info()
-  if (json) return printJson({ ok: true, ...found })
+  if (json) {
+    const segments = found.segments.map(segment => {
+      return { ...segment, metadata: segment.metadata.toString('base64') }
+    })
+    return printJson({ ok: true, ...found, segments })
+  }
   await printFields(fieldsOf(found))
   await printSegments(found)
 }
@@ -45,12 +53,22 @@ function fieldsOf(found: LogInfo): Record<string, string | number> {
 
 async function printSegments({ segments }: LogInfo): Promise<void> {
   if (segments.length === 0) return
-  const rows = segments.map(({ number, firstLsn, fileBytes }) => [
+  const withMetadata = segments.some(({ metadata }) => metadata.length > 0)
+  const rows = segments.map(({ number, firstLsn, fileBytes, metadata }) => [
     String(number),
     String(firstLsn),
     prettyBytes(fileBytes, { binary: true }),
+    ...(withMetadata ? [shown(metadata)] : []),
   ])
-  await printTable([['segment', 'first LSN', 'file'], ...rows])
+  const head = ['segment', 'first LSN', 'file', ...(withMetadata ? ['metadata'] : [])]
+  await printTable([head, ...rows])
+}
+
+/** Printable ASCII as it is, anything else in base64: nothing here may steer a terminal. */
+function shown(metadata: Buffer): string {
+  const text = metadata.toString('latin1')
+  const whole = /^[ -~]*$/.test(text) ? text : `base64:${metadata.toString('base64')}`
+  return whole.length > MOST_SHOWN ? `${whole.slice(0, MOST_SHOWN)}…` : whole
 }
 
 function size(bytes: number): string {

@@ -5,6 +5,7 @@ import type { Command } from 'commander'
 import prettyBytes from 'pretty-bytes'
 import { invalidArgument } from '../errors.ts'
 import { Log } from '../index.ts'
+import { Codec } from '../log/codec.ts'
 import { survivors } from '../log/survey.ts'
 import { appendEach } from './append.ts'
 import { printFields, printJson, printLine } from './output.ts'
@@ -37,8 +38,9 @@ async function salvage(dir: string, { to, json }: SalvageOptions): Promise<void>
     // Epoch 0: only a log that nobody has written to.
     const options = { segmentSize, expectedEpoch: 0, maxBufferedBytes: MAX_BUFFERED_BYTES }
     await using log = await Log.open(to, options)
+    const codec = new Codec({ compression: 'none', encryption: undefined }, { writes: false })
     const holes: DamageTold[] = []
-    for await (const item of survivors(survey)) {
+    for await (const item of survivors(survey, codec)) {
       if (item.kind === 'hole') holes.push(toldOf(item))
       else
         await append(

@@ -3,6 +3,7 @@ import { createHistogram } from 'node:perf_hooks'
 import type { Command } from 'commander'
 import prettyBytes from 'pretty-bytes'
 import { type Distribution, distribution } from '../log/metrics.ts'
+import { RECORD_CONTINUATION } from '../segment/group.ts'
 import { FailedWith } from './failure.ts'
 import { printFields, printJson, printTable } from './output.ts'
 import { corruptionOf, surveyed } from './surveyed.ts'
@@ -62,11 +63,12 @@ async function stats(dir: string, { json }: StatsOptions): Promise<void> {
         const segment = segments.at(-1)!
         const writtenBytes = item.end - item.group.lsn
         let records = 0
-        for (const { lsn, data } of item.records()) {
-          records++
-          segment.recordBytes += data.length
-          tally.add(data.length)
+        for (const { lsn, flags, bytes } of item.records()) {
+          segment.recordBytes += bytes.length
           tally.lsn = lsn
+          if ((flags & RECORD_CONTINUATION) !== 0) continue
+          records++
+          tally.add(bytes.length)
         }
         segment.groups++
         segment.records += records

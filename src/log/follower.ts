@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { DiskFile } from '../disk/disk.ts'
 import { CorruptionError, RiologError } from '../errors.ts'
 import { Window } from '../segment/window.ts'
+import type { Codec } from './codec.ts'
 import { lookForFirstGroup } from './live-chain.ts'
 import { readManifest } from './manifest-file.ts'
 import { lookUntilWhole, type Opened } from './opening.ts'
@@ -28,11 +29,12 @@ export class View {
   #closing: Promise<void> | undefined
   #isClosed = false
 
-  constructor(opened: Opened) {
+  constructor(opened: Opened, codec: Codec) {
     this.opened = opened
     this.end = opened.end
     this.reader = new Reader(
       opened.chain,
+      codec,
       () => opened.manifest.trimLsn,
       () => this.end,
     )
@@ -70,6 +72,7 @@ export class View {
 }
 
 export class Follower {
+  readonly #codec: Codec
   readonly #manifest: DiskFile
   readonly #views = new Set<View>()
   #view: View
@@ -80,9 +83,10 @@ export class Follower {
   #queued: Promise<View> | undefined
 
   /** @param manifest the file, open for reading; it is closed at the end */
-  constructor(opened: Opened, manifest: DiskFile) {
+  constructor(opened: Opened, codec: Codec, manifest: DiskFile) {
+    this.#codec = codec
     this.#manifest = manifest
-    this.#view = new View(opened)
+    this.#view = new View(opened, codec)
     this.#views.add(this.#view)
   }
 
@@ -195,7 +199,7 @@ export class Follower {
   async #renew(): Promise<void> {
     const before = this.#view
     const opened = await lookUntilWhole(before.opened.directory, this.#manifest)
-    this.#view = new View(opened)
+    this.#view = new View(opened, this.#codec)
     before.replace()
     for (const view of this.#views) if (view.isClosed) this.#views.delete(view)
     this.#views.add(this.#view)

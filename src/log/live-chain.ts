@@ -287,6 +287,15 @@ async function readHeader(
   return { header, firstGroup: readGroupHeader(bytes, alignment, place, most) }
 }
 
+/** A record that verifies and has a flag that only a later version of the format knows. */
+export function futureRecord(segment: number, lsn: number): RiologError {
+  return new RiologError(
+    'ERR_RIOLOG_FUTURE_VERSION',
+    `${segmentName(segment)} has a record at or behind LSN ${lsn} with flags that this riolog does not ` +
+      'know; nothing was written',
+  )
+}
+
 export function futureVersion(name: string, version: number): RiologError {
   return new RiologError(
     'ERR_RIOLOG_FUTURE_VERSION',

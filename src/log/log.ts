@@ -1,8 +1,10 @@
 import { chooseDisk } from '../disk/choose.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
-import { checkFormat, maxRecordBytes } from '../segment/format.ts'
+import { checkFormat } from '../segment/format.ts'
+import { Codec } from './codec.ts'
 import { Follower } from './follower.ts'
+import { type Limits, limitsOf } from './limits.ts'
 import { deadOf, type LiveSegment } from './live-chain.ts'
 import type { Manifest } from './manifest.ts'
 import type { LogMetrics } from './metrics.ts'
@@ -52,6 +54,8 @@ export interface LogInfo {
     readonly number: number
     readonly fileBytes: number
     readonly firstLsn: number
+    /** The `metadata` option of the opening that made it. */
+    readonly metadata: Buffer
   }[]
   readonly recovery: RecoveryReport
 }
@@ -65,6 +69,7 @@ export class Log {
   readonly #opened: Opened
   /** Of a read-only log. */
   readonly #follower: Follower | undefined
+  readonly #limits: Limits
   readonly #reader: Reader
   readonly #writer: Writer | undefined
   readonly #pool: RecyclePool
@@ -76,17 +81,20 @@ export class Log {
   private constructor(
     disk: Disk,
     options: CheckedOptions,
+    codec: Codec,
     opened: Opened,
     follower: Follower | undefined,
   ) {
     this.#disk = disk
     this.#follower = follower
     this.#opened = opened
-    const { directory, manifestFile, chain, highestNumber } = opened
+    const { directory, manifest, manifestFile, chain, highestNumber } = opened
+    this.#limits = limitsOf(manifest, options.maxBufferedBytes, codec.overhead)
     this.#reader = new Reader(
       chain,
+      codec,
       () => this.trimLsn,
-      () => this.#writer?.syncedLsn ?? this.durableLsn,
+      () => this.durableLsn,
     )
     this.#pool = new RecyclePool({
       directory,
@@ -100,9 +108,10 @@ export class Log {
         directory,
         manifest: manifestFile,
         chain,
-        maker: new SegmentMaker(directory, this.#pool, highestNumber + 1, options.mode),
+        maker: new SegmentMaker(directory, this.#pool, highestNumber + 1, options),
         end: opened.end,
-        maxBufferedBytes: options.maxBufferedBytes,
+        limits: this.#limits,
+        codec,
         maxGroupBytes: options.maxGroupBytes,
         idleStampMs: options.idleStampMs,
         commitTimeoutMs: options.commitTimeoutMs,
@@ -120,6 +129,7 @@ export class Log {
    * @throws ERR_RIOLOG_INVALID_OPTION, ERR_RIOLOG_NO_LOG, ERR_RIOLOG_NOT_A_DIRECTORY,
    *   ERR_RIOLOG_LOCKED, ERR_RIOLOG_FENCED, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_FOREIGN, ERR_RIOLOG_FUTURE_VERSION,
    *   ERR_RIOLOG_ALIGNMENT, ERR_RIOLOG_NO_IO_URING (engine 'uring'), ERR_RIOLOG_NO_ADDON,
+   *   ERR_RIOLOG_KEY (no key for new records),
    *   SystemError. Nothing has been written to a segment then.
    */
   static async open(path: string, options?: LogOptions): Promise<Log> {
@@ -137,11 +147,13 @@ export class Log {
   static async #open(disk: Disk, path: string, options: CheckedOptions): Promise<Log> {
     let log: Log
     try {
+      const { compression, encryption } = options
+      const codec = new Codec({ compression, encryption }, { writes: !options.readOnly })
       if (options.readOnly) {
         const { opened, manifest } = await openForReading(disk, path)
-        log = new Log(disk, options, opened, new Follower(opened, manifest))
+        log = new Log(disk, options, codec, opened, new Follower(opened, codec, manifest))
       } else {
-        log = new Log(disk, options, await openForWriting(disk, path, options), undefined)
+        log = new Log(disk, options, codec, await openForWriting(disk, path, options), undefined)
       }
     } catch (error) {
       await disk.close()
@@ -180,10 +192,12 @@ export class Log {
     return this.#opened.report
   }
 
-  /** The longest record that the log takes, in bytes. */
+  /**
+   * The longest record that the log takes, in bytes: by the memory of `maxBufferedBytes`, and by one
+   * segment.
+   */
   get maxRecordBytes(): number {
-    const { segmentSize, alignment } = this.#opened.manifest
-    return maxRecordBytes(segmentSize, alignment)
+    return this.#limits.maxRecordBytes
   }
 
   /**
@@ -193,7 +207,8 @@ export class Log {
    * The first append of an opening holds up the thread for some syncs, while it starts a segment.
    * @throws ERR_RIOLOG_BACKPRESSURE when memory is full of records on their way: nothing was taken,
    *   await {@link drain} and append again
-   * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_NO_SPACE (nothing taken, the log stays usable),
+   * @throws ERR_RIOLOG_RECORD_TOO_LARGE beyond {@link maxRecordBytes}: nothing was copied
+   * @throws ERR_RIOLOG_NO_SPACE (nothing taken, the log stays usable),
    *   ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_INVALID_ARGUMENT
    */
   append(record: Uint8Array): number {
@@ -256,7 +271,7 @@ export class Log {
   }
 
   /**
-   * Resolves when append has room for a record of any length.
+   * Resolves when append has room for a record of up to 1 MiB, and for what it refused last.
    * @throws ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
    */
   async drain(): Promise<void> {
@@ -267,14 +282,14 @@ export class Log {
    * The record at an LSN, verified; also one that is not yet durable. Of a read-only log it is one that
    * is proven durable by now; a trim or rewind of the writer is seen after 20 ms at the latest.
    * @throws ERR_RIOLOG_NOT_FOUND, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT,
-   *   ERR_RIOLOG_POISONED (the record's fate is undecided), ERR_RIOLOG_CLOSED, SystemError
+   *   ERR_RIOLOG_KEY, ERR_RIOLOG_POISONED (the record's fate is undecided), ERR_RIOLOG_CLOSED, SystemError
    */
   async read(lsn: number): Promise<Buffer> {
     this.#refuseIfClosed()
     checkLsn(lsn)
     if (this.#follower !== undefined) return this.#follower.read(lsn)
     const writer = this.#writer
-    if (writer !== undefined && lsn >= writer.syncedLsn) {
+    if (writer !== undefined && lsn >= writer.durableLsn) {
       if (writer.poison !== undefined && lsn < writer.end) throw writer.poison
       const pending = writer.readPending(lsn)
       if (pending !== undefined) return pending as Buffer
@@ -289,9 +304,11 @@ export class Log {
 
   /**
    * The durable records, oldest first, up to what is durable when the scan begins; with `reverse` the
-   * newest first. It takes up to 3 MiB of memory, a reverse one up to 7 MiB. Of a read-only log it shows
-   * one state, that of the beginning, also where the writer has trimmed or rewound since.
-   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
+   * newest first. It takes up to 3 MiB of memory, a reverse one up to 7 MiB, and a record that is longer.
+   * Of a read-only log it shows one state, that of the beginning, also where the writer has trimmed or
+   * rewound since.
+   * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_KEY, ERR_RIOLOG_CLOSED,
+   *   SystemError
    */
   scan(options: ScanOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
@@ -309,7 +326,7 @@ export class Log {
    * opened with `readOnly` it follows the writer of another process, looking every `pollMs`.
    * @throws ERR_RIOLOG_TRIMMED when trims have overtaken it, naming the oldest LSN that there is
    * @throws ERR_RIOLOG_CANCELED with the signal's reason, ERR_RIOLOG_CLOSED, ERR_RIOLOG_POISONED behind
-   *   the last durable record, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, SystemError
+   *   the last durable record, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_KEY, SystemError
    */
   tail(options: TailOptions = {}): AsyncIterableIterator<LogRecord> {
     this.#refuseIfClosed()
@@ -453,6 +470,7 @@ export class Log {
         number: header.number,
         fileBytes: header.fileBytes,
         firstLsn: base + alignment,
+        metadata: Buffer.from(header.metadata),
       })),
       recovery: report,
     }

@@ -17,7 +17,7 @@ export interface LogMetrics {
   /** Groups that became durable, since the log was opened; the same for all of these. */
   readonly groups: number
   readonly records: number
-  /** Bytes of the records themselves. */
+  /** Bytes of the records themselves, as they are stored. */
   readonly recordBytes: number
   /** Bytes written for them: headers and padding, too. */
   readonly writtenBytes: number
@@ -72,7 +72,10 @@ export function distribution(histogram: RecordableHistogram): Distribution {
 /** A group that has become durable, as the writer knows it. Times in milliseconds, `performance.now`. */
 export interface Committed {
   readonly lsn: number
+  /** Records and fragments. */
   readonly count: number
+  /** Records that begin in it. */
+  readonly begun: number
   readonly recordBytes: number
   readonly writtenBytes: number
   readonly openedAt: number
@@ -100,7 +103,7 @@ export class CommitMetrics {
     const now = performance.now()
     const microseconds = toMicroseconds(now - group.submittedAt)
     this.#groups++
-    this.#records += group.count
+    this.#records += group.begun
     this.#recordBytes += group.recordBytes
     this.#writtenBytes += group.writtenBytes
     this.#appendToDurable.record(toMicroseconds(now - group.openedAt))
@@ -108,7 +111,7 @@ export class CommitMetrics {
     this.#recordsPerGroup.record(group.count)
     this.#bytesPerGroup.record(group.writtenBytes)
     if (!commits.hasSubscribers) return
-    const { lsn, count: records, writtenBytes: bytes } = group
+    const { lsn, begun: records, writtenBytes: bytes } = group
     commits.publish({ path: this.#path, lsn, records, bytes, microseconds } satisfies CommitEvent)
   }
 

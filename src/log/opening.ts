@@ -7,6 +7,7 @@ import {
   MAX_ALIGNMENT,
   MIN_ALIGNMENT,
   MIN_SEGMENT_SIZE,
+  maxMetadataBytes,
   parseSegmentName,
   segmentOfEnd,
 } from '../segment/format.ts'
@@ -237,6 +238,7 @@ async function createLog(
         `takes at most ${Math.min(MAX_ALIGNMENT, segmentSize / 4)}`,
     )
   }
+  checkMetadata(options.metadata, alignment)
   const manifestFile = await ManifestFile.create(file, {
     uuid: randomBytes(16).toString('hex'),
     segmentSize,
@@ -274,6 +276,7 @@ function checkAgainst(manifest: Manifest, file: DiskFile, options: CheckedOption
       `segmentSize: the log was created with ${manifest.segmentSize}, not ${options.segmentSize}`,
     )
   }
+  checkMetadata(options.metadata, manifest.alignment)
   const { expectedEpoch } = options
   if (expectedEpoch !== undefined && manifest.epoch !== expectedEpoch) {
     throw new RiologError(
@@ -289,6 +292,16 @@ function checkAgainst(manifest: Manifest, file: DiskFile, options: CheckedOption
         `${manifest.alignment}: copy its records to a new log on this device`,
     )
   }
+}
+
+/** Only now: what there is room for depends on the alignment. */
+function checkMetadata({ length }: Uint8Array, alignment: number): void {
+  const most = maxMetadataBytes(alignment)
+  if (length <= most) return
+  throw new RiologError(
+    'ERR_RIOLOG_INVALID_OPTION',
+    `metadata: ${length} bytes; a segment header of this log has room for ${most}`,
+  )
 }
 
 /** What recovery relies upon may so far be only in a cache: it is synced before anything is shown. */

@@ -15,6 +15,8 @@ const mode = z.number().int().min(0).max(0o777)
 const isLogger = (value: unknown): value is Logger =>
   typeof value === 'object' && value !== null && typeof (value as Logger).warn === 'function'
 
+const isFunction = (value: unknown) => typeof value === 'function'
+
 const schema = z.strictObject({
   /**
    * LSN space of a segment in bytes, a power of two; 64 MiB. Counts when the log is created: later
@@ -37,13 +39,19 @@ const schema = z.strictObject({
   expectedEpoch: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
   /** Reads only: takes no lock, writes nothing, shows what is proven durable. */
   readOnly: z.boolean().default(false),
-  /** The most memory for records that are not yet durable, in bytes; 16 MiB. */
+  /**
+   * The most memory for records that are not yet durable, in bytes; 16 MiB. The longest record and the
+   * longest batch have to fit into it, and into one segment.
+   */
   maxBufferedBytes: z
     .number()
     .int()
     .min(2 * MIB)
     .default(16 * MIB),
-  /** The longest group that one commit writes, in bytes; 1 MiB. A longer record has one of its own. */
+  /**
+   * The longest group that one commit writes, in bytes; 1 MiB. A longer record has one of its own, or
+   * several.
+   */
   maxGroupBytes: z
     .number()
     .int()
@@ -71,6 +79,32 @@ const schema = z.strictObject({
     .default(0),
   /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
   lockWaitMs: z.number().min(0).default(2000),
+  /**
+   * Bytes of the user's for the header of each segment that this opening begins, to be found in
+   * `log.info()`. At most the header block's rest: 4000 where the alignment is 4096.
+   */
+  metadata: z
+    .custom<Uint8Array>(value => value instanceof Uint8Array, 'must be a Uint8Array')
+    .transform(bytes => Uint8Array.from(bytes))
+    .default(new Uint8Array()),
+  /**
+   * Compresses each record that becomes shorter by it (raw deflate); none. Any opening reads both.
+   */
+  compression: z.enum(['none', 'deflate']).default('none'),
+  /**
+   * Encrypts each record (AES-256-GCM); none. docs/DURABILITY.md says what that protects and what it
+   * does not.
+   */
+  encryption: z
+    .strictObject({
+      /** Names the key for new records; older ones name theirs. */
+      keyId: z.number().int().min(0).max(0xffffffff),
+      /** The key of an id: 32 bytes, or undefined. Called once for each id and opening. */
+      key: z.custom<(id: number) => Uint8Array | undefined>(isFunction, 'must be a function'),
+      /** Shows records that are not encrypted, too; false. */
+      acceptPlain: z.boolean().default(false),
+    })
+    .optional(),
   /** Permissions of new files; 0600. */
   mode: mode.default(0o600),
   /** Permissions of new directories; 0700. */

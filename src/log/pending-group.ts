@@ -2,7 +2,14 @@
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
 import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan } from '../segment/format.ts'
-import { BATCH_NONE, claimedLength, sealGroup } from '../segment/group.ts'
+import {
+  BATCH_NONE,
+  claimedLength,
+  flagsOf,
+  RECORD_CONTINUATION,
+  type StoredRecord,
+  sealGroup,
+} from '../segment/group.ts'
 import type { LiveSegment } from './live-chain.ts'
 
 /** Aligned memory for one group of the longest kind. The pages that nobody touches cost nothing. */
@@ -35,7 +42,10 @@ export class PendingGroup {
   batch: number = BATCH_NONE
   /** Bytes used, the group's header included. */
   fill = GROUP_HEADER_BYTES
+  /** Records, and fragments of such. */
   count = 0
+  /** Records that begin here. */
+  begun = 0
   /** Bytes of the records themselves. */
   recordBytes = 0
   /** Of its first record, and of its write: `performance.now`. */
@@ -62,18 +72,22 @@ export class PendingGroup {
     return this.fill + spanBytes <= this.#limit
   }
 
-  /** Copies a record in and returns its LSN. The checksums are left to {@link seal}, for all at once. */
-  add(payload: Uint8Array): number {
+  /**
+   * Copies a record in and returns its LSN. The checksums are left to {@link seal}, for all at once.
+   * @param flags RECORD_*
+   */
+  add(payload: Uint8Array, flags: number): number {
     const at = this.fill
     if (this.count === 0) this.openedAt = performance.now()
     this.recordBytes += payload.length
     const { buffer, words } = this.arena
     const word = at >>> 2
     words[word + 1] = payload.length
-    words[word + 2] = 0
+    words[word + 2] = flags
     buffer.bytes.set(payload, at + RECORD_HEADER_BYTES)
     this.fill = at + recordSpan(payload.length)
     this.count++
+    if ((flags & RECORD_CONTINUATION) === 0) this.begun++
     return this.lsn + at
   }
 
@@ -95,13 +109,17 @@ export class PendingGroup {
     return sealGroup(this.arena.buffer.bytes, group, alignment)
   }
 
-  /** A copy of the record at an LSN within this group; undefined when none starts there. */
-  recordAt(lsn: number): Uint8Array | undefined {
-    const { bytes } = this.arena.buffer
+  get bytes(): Uint8Array {
+    return this.arena.buffer.bytes
+  }
+
+  /** The record or fragment at an LSN within this group; undefined when none starts there. */
+  recordAt(lsn: number): StoredRecord | undefined {
+    const { bytes } = this
     let at = GROUP_HEADER_BYTES
     while (at < this.fill && this.lsn + at < lsn) at += recordSpan(claimedLength(bytes, at))
     if (at >= this.fill || this.lsn + at !== lsn) return undefined
     const from = at + RECORD_HEADER_BYTES
-    return Buffer.from(bytes.subarray(from, from + claimedLength(bytes, at)))
+    return { lsn, flags: flagsOf(bytes, at), from, to: from + claimedLength(bytes, at) }
   }
 }

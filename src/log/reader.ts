@@ -5,28 +5,41 @@ import { CorruptionError, invalidArgument, RiologError } from '../errors.ts'
 import {
   alignDown,
   alignUp,
+  GROUP_HEADER_BYTES,
   KIB,
   RECORD_ALIGNMENT,
   RECORD_HEADER_BYTES,
+  recordSpan,
   segmentOf,
 } from '../segment/format.ts'
 import {
   BATCH_FIRST,
   claimedLength,
+  flagsOf,
   type GroupInfo,
   groupEnd,
+  RECORD_CONTINUATION,
+  RECORD_GOES_ON,
+  RECORD_OF_THE_FUTURE,
   readGroupHeader,
   recordsOf,
   verifyRecord,
 } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
-import type { LiveChain, LiveSegment } from './live-chain.ts'
-import { decodeRecord } from './record.ts'
+import type { Codec } from './codec.ts'
+import { Fragments } from './fragments.ts'
+import { futureRecord, type LiveChain, type LiveSegment } from './live-chain.ts'
 
 /** A group's place. */
 export interface Position {
   readonly segment: LiveSegment
   readonly lsn: number
+}
+
+/** A record as it was found, or the first fragment of one. */
+interface Found {
+  readonly flags: number
+  readonly bytes: Buffer
 }
 
 export interface LoadedGroup {
@@ -41,14 +54,16 @@ const POOLED_BUFFERS = 64
 
 export class Reader {
   readonly #chain: LiveChain
+  readonly #codec: Codec
   readonly #trimLsn: () => number
   readonly #durableLsn: () => number
   readonly #pool: DiskBuffer[] = []
   #underWay = 0
   #onIdle: (() => void) | undefined
 
-  constructor(chain: LiveChain, trimLsn: () => number, durableLsn: () => number) {
+  constructor(chain: LiveChain, codec: Codec, trimLsn: () => number, durableLsn: () => number) {
     this.#chain = chain
+    this.#codec = codec
     this.#trimLsn = trimLsn
     this.#durableLsn = durableLsn
   }
@@ -93,14 +108,55 @@ export class Reader {
     // Whole blocks, also where a rewind has cut within one.
     const most = alignUp(end - from, alignment)
     const first = Math.min(2 * alignment, most)
-    const found = await this.#recordIn(segment, lsn, from, first, end)
-    if (found.data !== undefined) return found.data
-    const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + found.claimed, alignment)
+    const short = await this.#recordIn(segment, lsn, from, first, end)
+    if (short.found !== undefined) return this.#wholeOf(segment, lsn, short.found)
+    const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + short.claimed, alignment)
     if (needed > first && needed <= Math.min(2 * maxGroup, most)) {
-      const whole = await this.#recordIn(segment, lsn, from, needed, end)
-      if (whole.data !== undefined) return whole.data
+      const long = await this.#recordIn(segment, lsn, from, needed, end)
+      if (long.found !== undefined) return this.#wholeOf(segment, lsn, long.found)
     }
     throw await this.#whyNot(segment, lsn, end)
+  }
+
+  /** Puts a record together of what begins it and of the fragments behind that. */
+  async #wholeOf(segment: LiveSegment, lsn: number, found: Found): Promise<Buffer> {
+    if ((found.flags & RECORD_CONTINUATION) !== 0) throw notFound(lsn)
+    const fragments = this.fragments()
+    const whole = fragments.take({ segment, lsn, ...found })
+    return whole?.data ?? this.#restOf(segment, lsn, recordSpan(found.bytes.length), fragments)
+  }
+
+  async #restOf(
+    segment: LiveSegment,
+    lsn: number,
+    span: number,
+    fragments: Fragments,
+  ): Promise<Buffer> {
+    const { alignment } = this.#chain
+    const window = new Window(alignment)
+    // Nothing stands behind a fragment in its group.
+    let at = this.#behind(segment, alignUp(lsn + span, alignment))
+    while (at !== undefined) {
+      const end = Math.min(at.segment.cut, this.#durableLsn())
+      const { group, bytes, end: groupEnd } = await this.#group(at, end, window)
+      const [next] = recordsOf(bytes, 0, group)
+      const goesOn = next !== undefined && (next.flags & RECORD_GOES_ON) !== 0
+      if (next === undefined || (goesOn && group.recordCount > 1)) break
+      const piece = { ...next, segment: at.segment, bytes: bytes.subarray(next.from, next.to) }
+      const found = fragments.take(piece)
+      if (found !== undefined) return found.data
+      at = this.#behind(at.segment, groupEnd)
+    }
+    throw corrupt('a record goes on, and not in the next group', segment, lsn)
+  }
+
+  /** The group that begins where one ends. */
+  #behind(segment: LiveSegment, end: number): Position | undefined {
+    return end === segment.cut ? this.next(segment) : { segment, lsn: end }
+  }
+
+  fragments(): Fragments {
+    return new Fragments(this.#codec, this.#chain.segmentSize)
   }
 
   /**
@@ -253,6 +309,7 @@ export class Reader {
     const { found, bytes } = await this.#chain.reading(segment, () =>
       window.group(file, lsn - base, place, maxGroup, limit - base),
     )
+    if (found.kind === 'future') throw futureRecord(header.number, lsn)
     if (found.kind !== 'whole') {
       throw corrupt('a group below the durable LSN does not verify', segment, lsn)
     }
@@ -272,9 +329,11 @@ export class Reader {
         this.#groupAtOrBefore(segment, lsn, window),
       )
       const { group, bytes } = await this.#group({ segment, lsn: at }, end, window)
-      const lsns = [...recordsOf(bytes, 0, group)].map(record => record.lsn)
+      const lsns = [...recordsOf(bytes, 0, group)]
+        .filter(({ flags }) => (flags & RECORD_CONTINUATION) === 0)
+        .map(record => record.lsn)
       if (!lsns.includes(lsn)) throw notFound(lsn)
-      const isFirst = lsn === lsns[0]
+      const isFirst = lsn === group.lsn + GROUP_HEADER_BYTES
       if (group.batch > BATCH_FIRST || (group.batch === BATCH_FIRST && !isFirst)) {
         throw invalidArgument(`LSN ${lsn} is inside a batch, which is dropped as a whole or not`)
       }
@@ -323,7 +382,7 @@ export class Reader {
     from: number,
     length: number,
     end: number,
-  ): Promise<{ data?: Buffer; claimed: number }> {
+  ): Promise<{ found?: Found; claimed: number }> {
     const buffer = this.#take(length)
     try {
       const read = await segment.file.read(buffer, 0, length, from - segment.base)
@@ -332,10 +391,11 @@ export class Reader {
       if (offset + RECORD_HEADER_BYTES > available) return { claimed: 0 }
       const bytes = buffer.bytes.subarray(0, available)
       const payload = verifyRecord(bytes, offset, { salt: segment.header.salt, lsn })
+      if (payload === RECORD_OF_THE_FUTURE) throw futureRecord(segment.header.number, lsn)
       if (payload < 0) return { claimed: claimedLength(bytes, offset) }
       const start = offset + RECORD_HEADER_BYTES
-      const { data } = decodeRecord(bytes, { lsn, from: start, to: start + payload })
-      return { data, claimed: payload }
+      const copy = Buffer.from(bytes.subarray(start, start + payload))
+      return { found: { flags: flagsOf(bytes, offset), bytes: copy }, claimed: payload }
     } finally {
       this.#give(buffer)
     }

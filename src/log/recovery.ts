@@ -16,7 +16,7 @@ import {
   readGroupHeader,
 } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
-import { groupHeaderAt, type LiveChain, type LiveSegment } from './live-chain.ts'
+import { futureRecord, groupHeaderAt, type LiveChain, type LiveSegment } from './live-chain.ts'
 import type { Manifest } from './manifest.ts'
 
 export interface BadGroup {
@@ -185,7 +185,10 @@ function continuesBatch(inside: boolean, part: number): boolean {
     : part === BATCH_NONE || part === BATCH_FIRST
 }
 
-/** The group at an LSN, if it verifies as a whole and ends within its segment's cut. */
+/**
+ * The group at an LSN, if it verifies as a whole and ends within its segment's cut.
+ * @throws ERR_RIOLOG_FUTURE_VERSION
+ */
 async function wholeGroup(
   segment: LiveSegment,
   lsn: number,
@@ -195,6 +198,7 @@ async function wholeGroup(
   const { base, cut, file, header } = segment
   const place = { salt: header.salt, lsn }
   const { found } = await window.group(file, lsn - base, place, chain.maxGroup, cut - base)
+  if (found.kind === 'future') throw futureRecord(header.number, lsn)
   return found.kind === 'whole' ? found.group : undefined
 }
 

@@ -1,7 +1,12 @@
-import { recordsOf } from '../segment/group.ts'
+import {
+  RECORD_CONTINUATION,
+  RECORD_GOES_ON,
+  recordsOf,
+  type StoredRecord,
+} from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
 import type { Position, Reader } from './reader.ts'
-import { decodeRecord, type LogRecord, type RecordPlace } from './record.ts'
+import type { LogRecord } from './record.ts'
 import { RecordIterator } from './record-iterator.ts'
 import type { Source } from './scan.ts'
 
@@ -9,7 +14,8 @@ import type { Source } from './scan.ts'
  * The records from the last at or before `from` back to the oldest. Groups have no way back, so a
  * stretch of them, of one to two groups of the longest kind, is walked forward by its headers; then its
  * groups are verified and given from the last to the first. Beside the 2.25 MiB of its window it holds
- * the places of a stretch's groups and of one group's records (at most 65,536), some 4 MiB at most.
+ * the places of a stretch's groups and of one group's records (at most 65,536), some 4 MiB at most, and
+ * one record that is longer than a group.
  */
 export class ReverseScan extends RecordIterator {
   #reader: Reader
@@ -28,7 +34,9 @@ export class ReverseScan extends RecordIterator {
   #groups: number[] = []
   #bytes: Uint8Array = new Uint8Array()
   /** Records of the group at hand, oldest first. */
-  #records: RecordPlace[] = []
+  #records: StoredRecord[] = []
+  /** The last of them, whole, where it goes on in the groups behind. */
+  #long: Buffer | undefined
   #rewindsSeen: number
   #started = false
   #hasGiven = false
@@ -64,9 +72,14 @@ export class ReverseScan extends RecordIterator {
   protected recordInGroup(): LogRecord | undefined {
     const place = this.#records.pop()
     if (place === undefined) return undefined
-    this.#reached = place.lsn
+    const { lsn, flags, from, to } = place
+    this.#reached = lsn
     this.#hasGiven = true
-    return decodeRecord(this.#bytes, place)
+    const long = this.#long
+    this.#long = undefined
+    if ((flags & RECORD_GOES_ON) !== 0) return { lsn, data: long! }
+    const bytes = this.#bytes.subarray(from, to)
+    return this.#reader.fragments().take({ segment: this.#position!.segment, lsn, flags, bytes })
   }
 
   protected async advance(): Promise<boolean> {
@@ -125,6 +138,7 @@ export class ReverseScan extends RecordIterator {
   protected release(): void {
     this.#groups = []
     this.#records = []
+    this.#long = undefined
     this.#source?.end?.()
   }
 
@@ -136,8 +150,12 @@ export class ReverseScan extends RecordIterator {
     const end = Math.min(position.segment.cut, this.#to, this.#from + 1)
     // What another view had given already, it does not give again.
     const most = this.#hasGiven ? this.#reached : end
-    const lives = ({ lsn }: RecordPlace) => lsn >= this.#least && lsn < end && lsn < most
+    const lives = ({ lsn, flags }: StoredRecord) =>
+      lsn >= this.#least && lsn < end && lsn < most && (flags & RECORD_CONTINUATION) === 0
     this.#records = [...recordsOf(loaded.bytes, 0, loaded.group)].filter(lives)
+    const last = this.#records.at(-1)
+    const goesOn = last !== undefined && (last.flags & RECORD_GOES_ON) !== 0
+    this.#long = goesOn ? await this.#reader.read(last.lsn) : undefined
   }
 
   #endIn({ segment }: Position): number {

@@ -1,7 +1,9 @@
 import { recordsOf } from '../segment/group.ts'
 import { Window } from '../segment/window.ts'
+import type { Fragments } from './fragments.ts'
+import type { LiveSegment } from './live-chain.ts'
 import type { Position, Reader } from './reader.ts'
-import { decodeRecord, type LogRecord } from './record.ts'
+import type { LogRecord } from './record.ts'
 import { RecordIterator } from './record-iterator.ts'
 
 /** What a scan goes on with: how far, and who reads that far. */
@@ -35,6 +37,9 @@ export class Scan extends RecordIterator {
   #reached: number
   #bytes: Uint8Array = new Uint8Array()
   #records: ReturnType<typeof recordsOf> | undefined
+  /** Of the group at hand. */
+  #segment: LiveSegment | undefined
+  #fragments: Fragments
   /** Nothing at or behind this LSN lives of the group at hand. */
   #cut = 0
   #rewindsSeen: number
@@ -45,6 +50,7 @@ export class Scan extends RecordIterator {
     super()
     this.#reader = reader
     this.#window = new Window(reader.alignment)
+    this.#fragments = reader.fragments()
     this.#from = from
     this.#reached = from
     this.#least = from === 0 ? reader.trimLsn : from
@@ -69,10 +75,15 @@ export class Scan extends RecordIterator {
     for (;;) {
       const next = this.#records?.next()
       if (next === undefined || next.done) return undefined
-      const { lsn } = next.value
-      if (lsn < this.#least) continue
+      const { lsn, flags, from, to } = next.value
+      if (lsn < this.#least) {
+        this.#fragments.pass()
+        continue
+      }
       if (lsn >= this.#cut) return undefined
-      return decodeRecord(this.#bytes, next.value)
+      const bytes = this.#bytes.subarray(from, to)
+      const value = this.#fragments.take({ segment: this.#segment!, lsn, flags, bytes })
+      if (value !== undefined) return value
     }
   }
 
@@ -103,6 +114,7 @@ export class Scan extends RecordIterator {
     this.#window.forget()
     this.#records = undefined
     this.#reader = reader
+    this.#fragments = reader.fragments()
     this.#rewindsSeen = reader.rewinds.length
     this.#from = this.#reached
     this.#least = this.#from === 0 ? reader.trimLsn : this.#from
@@ -130,6 +142,7 @@ export class Scan extends RecordIterator {
         this.#reader.refuseTrimmed(loaded)
         this.#records = recordsOf(loaded.bytes, 0, loaded.group)
         this.#bytes = loaded.bytes
+        this.#segment = position.segment
         this.#cut = position.segment.cut
         return true
       }

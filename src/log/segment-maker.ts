@@ -42,15 +42,25 @@ export class SegmentMaker {
   readonly #directory: DiskDirectory
   readonly #pool: RecyclePool
   readonly #mode: number
+  readonly #metadata: Uint8Array
   readonly #zeros: DiskBuffer = allocateBuffer(PIECE_BYTES)
   #nextNumber: number
 
-  /** @param nextNumber one above every number used so far, by half-made files too */
-  constructor(directory: DiskDirectory, pool: RecyclePool, nextNumber: number, mode: number) {
+  /**
+   * @param nextNumber one above every number used so far, by half-made files too
+   * @param metadata the user's, for each header
+   */
+  constructor(
+    directory: DiskDirectory,
+    pool: RecyclePool,
+    nextNumber: number,
+    { mode, metadata }: { readonly mode: number; readonly metadata: Uint8Array },
+  ) {
     this.#directory = directory
     this.#pool = pool
     this.#nextNumber = nextNumber
     this.#mode = mode
+    this.#metadata = metadata
   }
 
   /**
@@ -95,7 +105,7 @@ export class SegmentMaker {
       fileBytes: recycled?.size() ?? fileBytes,
       segmentSize: manifest.segmentSize,
       alignment: manifest.alignment,
-      metadata: new Uint8Array(),
+      metadata: this.#metadata,
     }
     try {
       // A descriptor that writes a segment holds its lock, so that nobody recycles the file while a

@@ -23,10 +23,12 @@ import {
 } from '../segment/group.ts'
 import { decodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
 import { Window } from '../segment/window.ts'
-import { futureVersion } from './live-chain.ts'
+import type { Codec } from './codec.ts'
+import { Fragments } from './fragments.ts'
+import { futureRecord, futureVersion } from './live-chain.ts'
 import { MANIFEST_NAME, type Manifest } from './manifest.ts'
 import { readManifest } from './manifest-file.ts'
-import { decodeRecord, type LogRecord } from './record.ts'
+import type { LogRecord } from './record.ts'
 
 export interface SurveyedSegment {
   readonly kind: 'segment'
@@ -43,8 +45,18 @@ export interface SurveyedGroup {
   readonly offset: number
   readonly group: GroupInfo
   readonly end: number
-  /** Those that live; good until the next item is asked for. */
-  records(): Iterable<LogRecord>
+  readonly base: number
+  readonly header: SegmentHeader
+  /** Records and fragments that live, as they are stored; good until the next item is asked for. */
+  records(): Iterable<StoredBytes>
+}
+
+/** A record as it is stored, or a fragment of one; the bytes are a view. */
+export interface StoredBytes {
+  readonly lsn: number
+  /** RECORD_* */
+  readonly flags: number
+  readonly bytes: Uint8Array
 }
 
 /** A place where something durable was and does not verify. */
@@ -152,7 +164,7 @@ export class Survey {
         if (bad !== undefined) yield hole(number, base, bad, at)
         bad = undefined
         evidence = Math.max(evidence, loaded.group.durableLsn)
-        yield this.#surveyed(number, base, cut, loaded)
+        yield this.#surveyed(found.header, base, cut, loaded)
         at = groupEnd(loaded.group, alignment)
         end = Math.min(at, cut)
       }
@@ -170,19 +182,20 @@ export class Survey {
   }
 
   #surveyed(
-    segment: number,
+    header: SegmentHeader,
     base: number,
     cut: number,
     { group, bytes }: { group: GroupInfo; bytes: Uint8Array },
   ): SurveyedGroup {
     const { trimLsn, alignment } = this.manifest
     const records = function* () {
-      for (const place of recordsOf(bytes, 0, group)) {
-        if (place.lsn >= trimLsn && place.lsn < cut) yield decodeRecord(bytes, place)
+      for (const { lsn, flags, from, to } of recordsOf(bytes, 0, group)) {
+        if (lsn >= trimLsn && lsn < cut) yield { lsn, flags, bytes: bytes.subarray(from, to) }
       }
     }
     const end = groupEnd(group, alignment)
-    return { kind: 'group', segment, offset: group.lsn - base, group, end, records }
+    const offset = group.lsn - base
+    return { kind: 'group', segment: header.number, base, header, offset, group, end, records }
   }
 
   async #group({ file, header }: Found, lsn: number, window: Window) {
@@ -193,6 +206,7 @@ export class Survey {
     // A rewind may have cut within a group: it verifies as a whole only.
     const limit = header!.fileBytes
     const { found, bytes } = await window.group(file!, lsn - base, place, most, limit)
+    if (found.kind === 'future') throw futureRecord(header!.number, lsn)
     return found.kind === 'whole' ? { group: found.group, bytes } : undefined
   }
 
@@ -268,17 +282,28 @@ export interface Survivors {
 /**
  * The records of a survey in order, and its holes. Those of a batch over several groups come when its
  * last group has been met, or a hole instead; at the end of the log, such a batch was never acknowledged.
+ * A record that a hole has taken a part of is gone with it.
+ * @throws ERR_RIOLOG_KEY
  */
-export async function* survivors(survey: Survey): AsyncGenerator<Hole | Survivors, void> {
+export async function* survivors(
+  survey: Survey,
+  codec: Codec,
+): AsyncGenerator<Hole | Survivors, void> {
+  const { segmentSize } = survey.manifest
+  let fragments = new Fragments(codec, segmentSize)
   let batch: LogRecord[] = []
   for await (const item of survey.items()) {
     if (item.kind === 'hole') {
       if (batch.length > 0) yield { kind: 'records', records: batch, isBatch: false }
       batch = []
+      fragments = new Fragments(codec, segmentSize)
       yield item
     }
     if (item.kind !== 'group') continue
-    batch.push(...item.records())
+    for (const piece of item.records()) {
+      const whole = fragments.take({ ...piece, segment: item })
+      if (whole !== undefined) batch.push(whole)
+    }
     const part = item.group.batch
     if (part === BATCH_NONE || part === BATCH_LAST) {
       yield { kind: 'records', records: batch, isBatch: part === BATCH_LAST }

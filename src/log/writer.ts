@@ -8,10 +8,19 @@
  */
 import type { DiskDirectory } from '../disk/disk.ts'
 import { PoisonedError, RiologError } from '../errors.ts'
-import { GROUP_HEADER_BYTES, maxGroupBytes, maxRecordBytes, recordSpan } from '../segment/format.ts'
-import { BATCH_FIRST, BATCH_LAST, BATCH_MIDDLE } from '../segment/group.ts'
+import { GROUP_HEADER_BYTES, recordSpan } from '../segment/format.ts'
+import {
+  BATCH_FIRST,
+  BATCH_LAST,
+  BATCH_MIDDLE,
+  RECORD_CONTINUATION,
+  RECORD_GOES_ON,
+} from '../segment/group.ts'
 import type { SegmentRef } from '../segment/header.ts'
-import { type BatchLayout, layOut } from './batch-layout.ts'
+import { type BatchLayout, type Cut, type Dimensions, isLong, layOut } from './batch-layout.ts'
+import type { Codec, Packed } from './codec.ts'
+import { Fragments } from './fragments.ts'
+import type { Limits } from './limits.ts'
 import { deadOf, type LiveChain, type LiveSegment } from './live-chain.ts'
 import { NO_SEGMENT } from './manifest.ts'
 import type { ManifestFile } from './manifest-file.ts'
@@ -26,7 +35,7 @@ import { Watchdog } from './watchdog.ts'
 const PREPARE_AT = 1 / 4
 
 interface WaitingAppend {
-  readonly payload: Uint8Array
+  readonly record: Packed
   readonly resolve: (lsn: number) => void
   readonly reject: (error: unknown) => void
 }
@@ -38,8 +47,8 @@ export interface WriterParts {
   readonly maker: SegmentMaker
   /** The end of the log as recovery found it. */
   readonly end: number
-  /** The most memory for groups that are not yet durable, in bytes. */
-  readonly maxBufferedBytes: number
+  readonly limits: Limits
+  readonly codec: Codec
   /** The longest group that is cut, unless a single record is longer. */
   readonly maxGroupBytes: number
   /** Milliseconds without an append, after which the manifest is told the durable LSN; 0: never. */
@@ -60,6 +69,7 @@ export class Writer {
   readonly #alignment: number
   readonly #segmentSize: number
   readonly #maxGroup: number
+  readonly #dimensions: Dimensions
   /** The longest group that is cut, unless a single record is longer. */
   readonly #groupLimit: number
 
@@ -74,6 +84,8 @@ export class Writer {
   #open: PendingGroup | undefined
   readonly #closed: PendingGroup[] = []
   #inFlight: PendingGroup | undefined
+  /** Synced groups of a batch that is not durable yet: until it is, they are read from memory. */
+  readonly #unfinished: PendingGroup[] = []
   #cutScheduled = false
 
   readonly #freeArenas: Arena[] = []
@@ -90,7 +102,7 @@ export class Writer {
   readonly #waitingAppends: WaitingAppend[] = []
   /** Resolvers of those who wait for the durable LSN to move. */
   #watchers: (() => void)[] = []
-  /** Spans of the records of a batch that there was no room for. */
+  /** Lengths of the records of a batch, or of a record in fragments, that there was no room for. */
   #refusedBatch: readonly number[] | undefined
   #idleTimer: NodeJS.Timeout | undefined
   #stamping: Promise<void> = Promise.resolve()
@@ -105,13 +117,15 @@ export class Writer {
     const { alignment, segmentSize } = parts.manifest.current
     this.#alignment = alignment
     this.#segmentSize = segmentSize
-    this.#maxGroup = maxGroupBytes(segmentSize, alignment)
-    this.maxRecordBytes = maxRecordBytes(segmentSize, alignment)
+    const { dimensions, groupCount, maxRecordBytes } = parts.limits
+    this.#dimensions = dimensions
+    this.#maxGroup = dimensions.maxGroup
+    this.maxRecordBytes = maxRecordBytes
     this.#groupLimit = Math.min(this.#maxGroup, parts.maxGroupBytes)
     this.#syncedLsn = parts.end
     this.#durableLsn = parts.end
     this.#position = parts.end
-    this.#arenaCount = Math.max(2, Math.floor(parts.maxBufferedBytes / this.#maxGroup))
+    this.#arenaCount = groupCount
     this.#arenasLeft = this.#arenaCount
     this.#metrics = new CommitMetrics(parts.directory.path)
     this.#watchdog = new Watchdog(
@@ -138,11 +152,6 @@ export class Writer {
     return this.#durableLsn
   }
 
-  /** The end of what can be read from the disk; behind it stands what is in memory. */
-  get syncedLsn(): number {
-    return this.#poison === undefined ? this.#syncedLsn : this.#durableLsn
-  }
-
   /** The end of everything appended. */
   get end(): number {
     return this.#open && this.#open.count > 0 ? this.#open.end(this.#alignment) : this.#position
@@ -164,9 +173,11 @@ export class Writer {
    */
   append(payload: Uint8Array): number {
     this.#refuse(payload.length)
-    const group = this.#waitingAppends.length === 0 ? this.#groupForRecord(payload) : undefined
-    if (group === undefined) throw this.#noRoom()
-    return this.#take(group, payload)
+    const { bytes, flags } = this.#parts.codec.pack(payload)
+    const lsn = this.#waitingAppends.length === 0 ? this.#takeRecord(bytes, flags) : undefined
+    if (lsn !== undefined) return lsn
+    if (isLong(bytes.length, this.#dimensions)) this.#refusedBatch = [bytes.length]
+    throw this.#noRoom()
   }
 
   /**
@@ -176,30 +187,37 @@ export class Writer {
   appendBatch(payloads: readonly Uint8Array[]): number[] {
     for (const payload of payloads) this.#refuse(payload.length)
     if (payloads.length === 0) return []
-    const spans = payloads.map(payload => recordSpan(payload.length))
-    const span = spans.reduce((sum, one) => sum + one, 0)
-    if (GROUP_HEADER_BYTES + span > this.#groupLimit && payloads.length > 1) {
-      return this.#appendLongBatch(payloads, spans)
+    if (payloads.length === 1) return [this.append(payloads[0])]
+    const { codec } = this.#parts
+    const records = payloads.map(payload => codec.pack(payload))
+    const lengths = records.map(({ bytes }) => bytes.length)
+    const span = lengths.reduce((sum, length) => sum + recordSpan(length + codec.overhead), 0)
+    if (GROUP_HEADER_BYTES + span > this.#groupLimit) {
+      this.#refuseTooLong(lengths)
+      const lsns = this.#waitingAppends.length === 0 ? this.#takeLong(records, lengths) : undefined
+      if (lsns !== undefined) return lsns
+      this.#refusedBatch = lengths
+      throw this.#noRoom()
     }
     // What stands in one group is found as a whole, or not at all.
     const group = this.#waitingAppends.length === 0 ? this.#groupFor(span) : undefined
     if (group === undefined) throw this.#noRoom()
-    return payloads.map(payload => this.#take(group, payload))
+    return records.map(({ bytes, flags }) => this.#take(group, bytes, flags))
   }
 
-  /** One that begins a group, and whose last group ends with it: groups that say so belong together. */
-  #appendLongBatch(payloads: readonly Uint8Array[], spans: readonly number[]): number[] {
-    this.#refuseTooLong(spans)
-    const layout = this.#waitingAppends.length === 0 ? this.#layOutNow(spans) : undefined
-    if (layout === undefined) {
-      this.#refusedBatch = spans
-      throw this.#noRoom()
-    }
+  /**
+   * Takes what is longer than a group, or undefined: there is no room for all of it now. It begins a
+   * group, and its last group ends with it: groups that say so belong together.
+   */
+  #takeLong(records: readonly Packed[], lengths: readonly number[]): number[] | undefined {
+    const layout = this.#layOutNow(lengths)
+    if (layout === undefined) return undefined
     this.#refusedBatch = undefined
     const lsns: number[] = []
     const last = layout.groups.length - 1
     this.#closeOpenGroup()
-    for (const [i, count] of layout.groups.entries()) {
+    let at: Cut = { record: 0, byte: 0 }
+    for (const [i, end] of layout.groups.entries()) {
       const from = this.#position
       const rotates = i === layout.rotatesBefore
       if (rotates) this.#rotate(from)
@@ -207,7 +225,8 @@ export class Writer {
       const lsn = rotates ? segment.base + this.#alignment : from
       const group = new PendingGroup(this.#takeArena(), segment, lsn, from, 0)
       group.batch = i === 0 ? BATCH_FIRST : i === last ? BATCH_LAST : BATCH_MIDDLE
-      for (let k = 0; k < count; k++) lsns.push(group.add(payloads[lsns.length]))
+      this.#fill(group, records, at, end, lsns)
+      at = end
       this.#open = group
       this.#closeOpenGroup()
     }
@@ -216,32 +235,39 @@ export class Writer {
   }
 
   /** Where the groups of a batch would stand; undefined when there is no room for all of them now. */
-  #layOutNow(spans: readonly number[]): BatchLayout | undefined {
+  #layOutNow(lengths: readonly number[]): BatchLayout | undefined {
     if (!this.#canTake(0)) return undefined
     if (!this.#forked) this.#fork()
     const { base, header } = this.#segment!
-    const layout = layOut(spans, {
-      alignment: this.#alignment,
-      groupLimit: this.#groupLimit,
-      roomLeft: base + header.fileBytes - this.end,
-      nextRoom: this.#supply.readyFileBytes - this.#alignment,
-    })
-    const arenas = this.#freeArenas.length + this.#arenasLeft
+    const nextRoom = this.#supply.readyFileBytes - this.#alignment
+    // What does not fit into both may do so where the next segment has it alone.
+    const layout = [base + header.fileBytes - this.end, 0]
+      .map(roomLeft => this.#layOut(lengths, roomLeft, nextRoom))
+      .find(found => found !== undefined && found.groups.length <= this.#arenaCount)
     if (layout === undefined) this.#supply.request(this.#nextParent())
+    const arenas = this.#freeArenas.length + this.#arenasLeft
     return layout !== undefined && layout.groups.length <= arenas ? layout : undefined
   }
 
+  #layOut(lengths: readonly number[], roomLeft: number, nextRoom: number): BatchLayout | undefined {
+    return layOut(lengths, {
+      ...this.#dimensions,
+      groupLimit: this.#groupLimit,
+      roomLeft,
+      nextRoom,
+    })
+  }
+
   /** @throws ERR_RIOLOG_BATCH_TOO_LARGE for what would never have room */
-  #refuseTooLong(spans: readonly number[]): void {
+  #refuseTooLong(lengths: readonly number[]): void {
     const groups = this.#arenaCount - 1
     const room = this.#segmentSize - this.#alignment
-    const { groupLimit, alignment } = { groupLimit: this.#groupLimit, alignment: this.#alignment }
-    const layout = layOut(spans, { alignment, groupLimit, roomLeft: room, nextRoom: 0 })
+    const layout = this.#layOut(lengths, room, 0)
     if (layout !== undefined && layout.groups.length <= groups) return
-    const bytes = spans.reduce((sum, one) => sum + one, 0)
+    const bytes = lengths.reduce((sum, length) => sum + recordSpan(length), 0)
     throw new RiologError(
       'ERR_RIOLOG_BATCH_TOO_LARGE',
-      `a batch of ${bytes} bytes; it has to fit into ${groups} groups of ${groupLimit} bytes ` +
+      `a batch of ${bytes} bytes; it has to fit into ${groups} groups of ${this.#groupLimit} bytes ` +
         `(maxBufferedBytes) and into a segment of ${room} bytes (segmentSize)`,
     )
   }
@@ -250,14 +276,12 @@ export class Writer {
   appendDurable(payload: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#refuse(payload.length)
-      const group = this.#waitingAppends.length === 0 ? this.#groupForRecord(payload) : undefined
-      if (group !== undefined) {
-        group.waiters.push({ resolve, reject, lsn: this.#take(group, payload) })
-        return
-      }
+      const record = this.#parts.codec.pack(payload)
+      if (this.#waitingAppends.length === 0 && this.#takeWaiting(record, resolve, reject)) return
       this.#askAgain()
       // The caller may reuse its bytes at once, here too.
-      this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })
+      const { bytes, flags } = record
+      this.#waitingAppends.push({ record: { bytes: Buffer.from(bytes), flags }, resolve, reject })
       this.#watchdog.asked()
     })
   }
@@ -273,7 +297,7 @@ export class Writer {
     })
   }
 
-  /** Resolves once a record of any length would be taken. */
+  /** Resolves once a record of a group's length would be taken, and what was refused last. */
   drain(): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#poison) throw this.#poison
@@ -286,10 +310,21 @@ export class Writer {
 
   /** A copy of a record that is appended but not yet durable; undefined when none starts there. */
   readPending(lsn: number): Uint8Array | undefined {
-    for (const group of this.#pending()) {
-      if (lsn >= group.lsn && lsn < group.lsn + group.fill) return group.recordAt(lsn)
+    const groups = this.#pending()
+    const at = groups.findIndex(group => lsn >= group.lsn && lsn < group.lsn + group.fill)
+    const found = at < 0 ? undefined : groups[at].recordAt(lsn)
+    if (found === undefined) return undefined
+    const fragments = new Fragments(this.#parts.codec, this.#segmentSize)
+    let { segment, bytes } = groups[at]
+    const piece = { ...found, segment, bytes: bytes.subarray(found.from, found.to) }
+    let whole = fragments.take(piece)
+    for (const group of groups.slice(at + 1)) {
+      if (whole !== undefined || (found.flags & RECORD_GOES_ON) === 0) break
+      const next = group.recordAt(group.lsn + GROUP_HEADER_BYTES)!
+      ;({ segment, bytes } = group)
+      whole = fragments.take({ ...next, segment, bytes: bytes.subarray(next.from, next.to) })
     }
-    return undefined
+    return whole?.data
   }
 
   /** Prepares the opening's first segment; a failure is told at the first append. */
@@ -429,20 +464,53 @@ export class Writer {
     if (payloadBytes <= this.maxRecordBytes) return
     throw new RiologError(
       'ERR_RIOLOG_RECORD_TOO_LARGE',
-      `a record of ${payloadBytes} bytes; the longest that this log takes has ${this.maxRecordBytes}`,
+      `a record of ${payloadBytes} bytes; the longest that this log takes has ${this.maxRecordBytes}, ` +
+        'by maxBufferedBytes and segmentSize',
     )
   }
 
-  #take(group: PendingGroup, payload: Uint8Array): number {
-    const lsn = group.add(payload)
+  /** Its place is fixed now: the group and how far it is filled. */
+  #add(group: PendingGroup, bytes: Uint8Array, flags: number): number {
+    const { overhead } = this.#dimensions
+    if (overhead === 0) return group.add(bytes, flags)
+    const place = { header: group.segment.header, lsn: group.lsn + group.fill }
+    const sealed = this.#parts.codec.seal({ bytes, flags }, place)
+    return group.add(sealed.bytes, sealed.flags)
+  }
+
+  /** Copies records, from one place among them to another; adds the LSNs of those that begin. */
+  #fill(
+    group: PendingGroup,
+    records: readonly Packed[],
+    from: Cut,
+    end: Cut,
+    lsns: number[],
+  ): void {
+    let { record, byte } = from
+    while (record < end.record || byte < (record === end.record ? end.byte : 0)) {
+      const { bytes, flags } = records[record]
+      const to = record === end.record ? end.byte : bytes.length
+      const goesOn = to < bytes.length ? RECORD_GOES_ON : 0
+      const continues = byte > 0 ? RECORD_CONTINUATION : 0
+      const lsn = this.#add(group, bytes.subarray(byte, to), flags | goesOn | continues)
+      if (byte === 0) lsns.push(lsn)
+      if (goesOn !== 0) return
+      record++
+      byte = 0
+    }
+  }
+
+  #take(group: PendingGroup, bytes: Uint8Array, flags: number): number {
+    const lsn = this.#add(group, bytes, flags)
     // Never here: callers that append in one turn share a group.
     if (this.#inFlight === undefined) this.#scheduleCut()
     return lsn
   }
 
   #pending(): PendingGroup[] {
-    const groups = [...this.#closed]
-    if (this.#inFlight) groups.unshift(this.#inFlight)
+    const groups = [...this.#unfinished]
+    if (this.#inFlight) groups.push(this.#inFlight)
+    groups.push(...this.#closed)
     if (this.#open && this.#open.count > 0) groups.push(this.#open)
     return groups
   }
@@ -452,8 +520,25 @@ export class Writer {
     return this.#closed.at(-1) ?? this.#inFlight
   }
 
-  #groupForRecord(payload: Uint8Array): PendingGroup | undefined {
-    return this.#groupFor(recordSpan(payload.length))
+  /** Takes a record of any length; undefined when there is no room for it now. */
+  #takeRecord(bytes: Uint8Array, flags: number): number | undefined {
+    const span = recordSpan(bytes.length + this.#dimensions.overhead)
+    if (GROUP_HEADER_BYTES + span > this.#maxGroup) {
+      return this.#takeLong([{ bytes, flags }], [bytes.length])?.[0]
+    }
+    const group = this.#groupFor(span)
+    return group && this.#take(group, bytes, flags)
+  }
+
+  /** The same, for one who is told when it is durable; false when there is no room. */
+  #takeWaiting(
+    record: Packed,
+    resolve: (lsn: number) => void,
+    reject: (error: unknown) => void,
+  ): boolean {
+    const lsn = this.#takeRecord(record.bytes, record.flags)
+    if (lsn !== undefined) this.#lastPending()!.waiters.push({ resolve, reject, lsn })
+    return lsn !== undefined
   }
 
   /** An open group with room for records; undefined when memory or the next segment is not there. */
@@ -488,9 +573,9 @@ export class Writer {
     return this.#freeArenas.length > 0 || this.#arenasLeft > 0 || this.#open?.count === 0
   }
 
-  /** Whether a record of any length would be taken, and a batch that was refused before. */
+  /** Whether a record of a group's length would be taken, and a batch that was refused before. */
   #hasRoom(): boolean {
-    if (!this.#canTake(recordSpan(this.maxRecordBytes))) return false
+    if (!this.#canTake(this.#maxGroup - GROUP_HEADER_BYTES)) return false
     if (this.#refusedBatch === undefined) return true
     if (this.#layOutNow(this.#refusedBatch) === undefined) return false
     this.#refusedBatch = undefined
@@ -588,7 +673,10 @@ export class Writer {
       this.#wakeWatchers()
     }
     for (const waiter of group.waiters) waiter.resolve(waiter.lsn)
-    this.#freeArenas.push(group.arena)
+    this.#unfinished.push(group)
+    if (!this.#insideBatch) {
+      for (const { arena } of this.#unfinished.splice(0)) this.#freeArenas.push(arena)
+    }
     this.#prepareSpareInTime()
     this.#offerRoom()
     this.#scheduleCut()
@@ -596,9 +684,9 @@ export class Writer {
   }
 
   #measure(group: PendingGroup): void {
-    const { lsn, count, recordBytes, openedAt, submittedAt } = group
+    const { lsn, count, begun, recordBytes, openedAt, submittedAt } = group
     const writtenBytes = this.#syncedLsn - lsn
-    this.#metrics.committed({ lsn, count, recordBytes, writtenBytes, openedAt, submittedAt })
+    this.#metrics.committed({ lsn, count, begun, recordBytes, writtenBytes, openedAt, submittedAt })
   }
 
   metrics(): CommitFigures {
@@ -626,10 +714,9 @@ export class Writer {
   #offerRoom(): void {
     const waiting = this.#waitingAppends
     while (waiting.length > 0) {
-      const group = this.#groupForRecord(waiting[0].payload)
-      if (group === undefined) return
-      const { payload, resolve, reject } = waiting.shift()!
-      group.waiters.push({ resolve, reject, lsn: this.#take(group, payload) })
+      const { record, resolve, reject } = waiting[0]
+      if (!this.#takeWaiting(record, resolve, reject)) return
+      waiting.shift()
     }
     if (this.#waitingForRoom.length === 0 || !this.#hasRoom()) return
     for (const { resolve } of this.#waitingForRoom.splice(0)) resolve()

@@ -36,8 +36,13 @@ export function minFileBytes(segmentSize: number, alignment: number): number {
   return 2 * alignment + maxGroupBytes(segmentSize, alignment)
 }
 
-/** The longest record, in bytes of payload. */
-export function maxRecordBytes(segmentSize: number, alignment: number): number {
+/** The most bytes of the user's in a segment's header block. */
+export function maxMetadataBytes(alignment: number): number {
+  return alignment - SEGMENT_HEADER_BYTES
+}
+
+/** The longest record that needs no fragments, in bytes of payload. */
+export function maxWholeRecordBytes(segmentSize: number, alignment: number): number {
   return maxGroupBytes(segmentSize, alignment) - GROUP_HEADER_BYTES - RECORD_HEADER_BYTES
 }
 
@@ -124,7 +129,7 @@ export function checkFormat(): void {
     MIN_ALIGNMENT % SECTOR_BYTES === 0,
     MAX_ALIGNMENT % MIN_ALIGNMENT === 0,
     minFileBytes(MIN_SEGMENT_SIZE, MIN_ALIGNMENT) <= MIN_SEGMENT_SIZE,
-    maxRecordBytes(DEFAULT_SEGMENT_SIZE, MIN_ALIGNMENT) >= MIB,
+    maxWholeRecordBytes(DEFAULT_SEGMENT_SIZE, MIN_ALIGNMENT) >= MIB,
   ]
   const broken = holds.indexOf(false)
   if (broken !== -1) throw new Error(`format constants disagree (relation ${broken})`)

@@ -14,6 +14,12 @@ export const BATCH_FIRST = 1
 export const BATCH_MIDDLE = 2
 export const BATCH_LAST = 3
 
+/** What a record's header says of it (RecordFlag in framing.h). */
+export const RECORD_GOES_ON = 1
+export const RECORD_CONTINUATION = 2
+export const RECORD_COMPRESSED = 4
+export const RECORD_ENCRYPTED = 8
+
 export interface GroupInfo {
   readonly lsn: number
   /** The end of the log before this group: its own LSN, or in a segment's first group the link. */
@@ -26,7 +32,8 @@ export interface GroupInfo {
 }
 
 export type GroupFinding =
-  | { readonly kind: 'whole' | 'torn'; readonly group: GroupInfo }
+  /** `future`: all of it verifies, but a record has a flag that is not known here. */
+  | { readonly kind: 'whole' | 'torn' | 'future'; readonly group: GroupInfo }
   | { readonly kind: 'none' }
 
 /** What the bytes at a place are held against. */
@@ -47,6 +54,9 @@ export function groupEnd(group: GroupInfo, alignment: number): number {
   return group.lsn + alignUp(GROUP_HEADER_BYTES + group.payloadBytes, alignment)
 }
 
+/** By GroupStatus in framing.h; 2 is none. */
+const GROUP_KINDS = ['whole', 'torn', 'torn', 'future'] as const
+
 /** Header, payload checksum and every record, of the bytes from `offset` to the array's end. */
 export function verifyGroup(
   bytes: Uint8Array,
@@ -56,7 +66,7 @@ export function verifyGroup(
 ): GroupFinding {
   const status = addon().verifyGroup(bytes, offset, salt.low, salt.high, lsn, maxGroupBytes, fields)
   if (status === 2) return { kind: 'none' }
-  return { kind: status === 0 ? 'whole' : 'torn', group: takeFields() }
+  return { kind: GROUP_KINDS[status], group: takeFields() }
 }
 
 /** The header alone: evidence, also where what follows is torn. */
@@ -105,7 +115,10 @@ export function sealGroup(bytes: Uint8Array, group: SealedFields, alignment: num
   return paddedBytes
 }
 
-/** The payload's length when the record at `offset` verifies at its place, else -1. */
+/** Of {@link verifyRecord}: it verifies, but has a flag that is not known here. */
+export const RECORD_OF_THE_FUTURE = -2
+
+/** The payload's length when the record at `offset` verifies at its place, else below 0. */
 export function verifyRecord(bytes: Uint8Array, offset: number, { salt, lsn }: Place): number {
   return addon().verifyRecord(bytes, offset, salt.low, salt.high, lsn)
 }
@@ -116,17 +129,32 @@ export function claimedLength(bytes: Uint8Array, offset: number): number {
   return bytes[at] + bytes[at + 1] * 0x100 + bytes[at + 2] * 0x10000 + bytes[at + 3] * 0x1000000
 }
 
+/** The flags of a record that verifies: those that are known have few enough bits for one byte. */
+export function flagsOf(bytes: Uint8Array, offset: number): number {
+  return bytes[offset + 8]
+}
+
+/** A record as it stands in its group, or a fragment of one. */
+export interface StoredRecord {
+  readonly lsn: number
+  /** RECORD_* */
+  readonly flags: number
+  /** Where its bytes stand. */
+  readonly from: number
+  readonly to: number
+}
+
 /** Each record of a verified group whose header stands at `offset`. */
 export function* recordsOf(
   bytes: Uint8Array,
   offset: number,
   group: GroupInfo,
-): Generator<{ lsn: number; from: number; to: number }> {
+): Generator<StoredRecord> {
   let at = GROUP_HEADER_BYTES
   for (let i = 0; i < group.recordCount; i++) {
     const length = claimedLength(bytes, offset + at)
     const from = offset + at + RECORD_HEADER_BYTES
-    yield { lsn: group.lsn + at, from, to: from + length }
+    yield { lsn: group.lsn + at, flags: flagsOf(bytes, offset + at), from, to: from + length }
     at += recordSpan(length)
   }
 }

@@ -117,7 +117,7 @@ t.test('a truncated input fails, with all before it durable', async t => {
 
 t.test('a record that is too long fails, with all before it durable', async t => {
   const dir = temporaryDirectory(t)
-  const ran = await riolog(['append', dir], 'short\n', Buffer.alloc(2_000_000, 'x'), '\nlater\n')
+  const ran = await riolog(['append', dir], 'short\n', Buffer.alloc(20_000_000, 'x'), '\nlater\n')
   t.equal(ran.code, 1)
   t.match(String(ran.stdout), /^records: +1\n/)
   t.match(ran.stderr, [/^riolog: .* byte 6 .* \(ERR_RIOLOG_RECORD_TOO_LARGE\)$/])

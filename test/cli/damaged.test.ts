@@ -1,4 +1,5 @@
 /** dump, stats, salvage and verify --deep, of whole logs and of damaged ones. */
+import { randomBytes } from 'node:crypto'
 import { cpSync, existsSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -71,6 +72,38 @@ const without = (...gone: number[]) =>
   Array.from({ length: RECORDS }, (_, i) => i)
     .filter(i => !gone.includes(i))
     .map(i => payload(i).toString())
+
+t.test('records longer than a group, compressed ones, and a hole in one of them', async t => {
+  const dir = join(temporaryDirectory(t), 'log')
+  const log = await Log.open(dir, { segmentSize: 16 << 20, idleStampMs: 0, compression: 'deflate' })
+  const long = [randomBytes(3_000_000), Buffer.alloc(2_500_000, 'again '), randomBytes(2_200_000)]
+  const lsns: number[] = []
+  for (const data of long) lsns.push(await log.appendDurable(data))
+  await log.close()
+  const dumped = jsonLines(await riolog(['dump', dir, '--json'])).filter(l => l.kind === 'record')
+  const first = dumped.filter(({ lsn }) => lsn >= lsns[0] && lsn < lsns[1])
+  t.same(
+    first.map(({ stored }) => stored),
+    [['goes on'], ['goes on', 'continuation'], ['continuation']],
+  )
+  t.same(dumped.find(({ lsn }) => lsn === lsns[1]).stored, ['compressed'])
+  t.equal(jsonOf(await riolog(['stats', dir, '--json'])).records, 3)
+  const whole = await salvage(t, dir)
+  t.equal(whole.code, 0)
+  t.same(
+    whole.found.map(data => data.length),
+    long.map(data => data.toString().length),
+  )
+  t.ok(whole.found.every((data, i) => data === long[i].toString()))
+
+  // In the middle of the first: it is gone as a whole, and nothing is made of its rest.
+  const at = first[1].lsn % (16 << 20)
+  change(dir, `${String(Math.floor(lsns[0] / (16 << 20))).padStart(16, '0')}.seg`, at + 1000)
+  const holed = await salvage(t, dir)
+  t.equal(holed.code, 1)
+  t.equal(holed.told.holes.length, 1)
+  t.ok(holed.found.length === 2 && holed.found.every((data, i) => data === long[i + 1].toString()))
+})
 
 t.test('a whole log', async t => {
   const { dir, lsns } = await makeLog(t)

@@ -122,6 +122,7 @@ t.test('info shows what the log is made of', async t => {
   const { dir } = await logOf(t, ['first'], ['second'])
   await using log = await Log.open(dir, { readOnly: true })
   const info = JSON.parse(JSON.stringify(log.info()))
+  for (const segment of info.segments) segment.metadata = ''
   const ran = await riolog(['info', dir, '--json'])
   t.same(jsonOf(ran), { ok: true, ...info })
   const { stdout, code } = await riolog(['info', dir])
@@ -136,6 +137,27 @@ t.test('info shows what the log is made of', async t => {
   )
   t.equal(table.length, 2)
   t.equal(code, 0)
+})
+
+t.test('info shows the metadata of each segment, and lets none of it steer a terminal', async t => {
+  const dir = temporaryDirectory(t)
+  const given = [Buffer.from('shard 7'), Buffer.from('\u001b[2Jünder'), Buffer.alloc(0)]
+  for (const metadata of given) {
+    const log = await Log.open(dir, { metadata })
+    await log.appendDurable(Buffer.from('one'))
+    await log.close()
+  }
+  const { segments } = jsonOf(await riolog(['info', dir, '--json'])) as {
+    segments: { metadata: string }[]
+  }
+  t.same(
+    segments.map(({ metadata }) => metadata),
+    given.map(metadata => metadata.toString('base64')),
+  )
+  const lines = linesOf((await riolog(['info', dir])).stdout)
+  t.match(lines.at(-4), /metadata$/)
+  t.match(lines.at(-3), /shard 7$/)
+  t.match(lines.at(-2), new RegExp(`base64:${given[1].toString('base64')}$`))
 })
 
 t.test('the course of verify runs over the files, not over the gaps between them', async t => {

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/log/log.ts'
+import type { LogOptions } from '../../src/log/options.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
 import { chooseSeed, Random } from '../support/random.ts'
@@ -12,6 +13,12 @@ import { KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 import { crc32c, Damage, readLog } from './reader.mjs'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 40)
+/** Of the logs that are compressed and encrypted: the key that is in use, and the one before. */
+const KEYS: Record<number, Buffer> = { 7: Buffer.alloc(32, 7), 9: Buffer.alloc(32, 9) }
+const packed = (keyId: number): LogOptions => ({
+  compression: 'deflate',
+  encryption: { keyId, key: id => KEYS[id], acceptPlain: true },
+})
 const SMALL = { segmentSize: 64 * KIB, maxGroupBytes: 8 * KIB }
 
 interface Found {
@@ -26,8 +33,11 @@ async function append(log: Log, random: Random, count: number): Promise<number[]
   const lsns: number[] = []
   for (let i = 0; i < count; i++) {
     const payload = () =>
-      payloadOf(i, random.chance(0.1) ? random.int(0, 30_000) : random.int(0, 900))
-    if (random.chance(0.3)) {
+      payloadOf(i, random.chance(0.1) ? random.int(0, log.maxRecordBytes) : random.int(0, 900))
+    if (random.chance(0.05)) {
+      const long = payloadOf(i, log.maxRecordBytes - random.int(0, 4000))
+      lsns.push(await log.appendDurable(long))
+    } else if (random.chance(0.3)) {
       const batch = Array.from({ length: random.int(1, 9) }, () =>
         payloadOf(i, random.int(0, 4000)),
       )
@@ -50,14 +60,15 @@ onEachEngine(t, 'logs of the real engines, trimmed, rewound, reopened', async (t
   const random = new Random(chooseSeed())
   let lsns: number[] = []
   for (let opening = 0; opening < 5; opening++) {
-    const log = await Log.open(directory, { ...SMALL, engine })
+    const more = opening === 0 ? {} : packed(opening < 3 ? 7 : 9)
+    const log = await Log.open(directory, { ...SMALL, engine, ...more })
     lsns = [...lsns, ...(await append(log, random, 20))]
     if (opening % 2 === 1) await log.rewind(lsns[lsns.length - random.int(2, 5)]).catch(() => {})
     if (opening > 1) await log.trim(lsns[random.int(0, lsns.length >> 1)])
     const wanted = plain(await recordsOf(log))
     const end = log.durableLsn
     await log.close()
-    const found = readLog(directory) as Found
+    const found = readLog(directory, KEYS) as Found
     t.equal(found.end, end)
     t.same(plain(found.records), wanted)
   }
@@ -78,8 +89,9 @@ t.test('crashed and damaged logs: the same end, or damage to both', async t => {
   for (let run = 0; run < RUNS; run++) {
     const random = new Random(seed + run)
     let device = new SimulatedDevice()
+    const options = random.chance(0.5) ? SMALL : { ...SMALL, ...packed(7) }
     for (let life = 0; life < 2; life++) {
-      const log = await openSimulated(device, SMALL)
+      const log = await openSimulated(device, options)
       const lsns = await append(log, random, random.int(1, 15))
       if (random.chance(0.3)) await log.rewind(lsns[random.int(0, lsns.length - 1)]).catch(() => {})
       for (let i = random.int(0, 5); i > 0; i--) {
@@ -103,14 +115,14 @@ t.test('crashed and damaged logs: the same end, or damage to both', async t => {
     dump(device, directory)
     let found: Found | string
     try {
-      found = readLog(directory) as Found
+      found = readLog(directory, KEYS) as Found
     } catch (error) {
       if (!(error instanceof Damage)) throw error
       found = 'damage'
     }
     let wanted: Found | string
     try {
-      const log = await openSimulated(device, SMALL)
+      const log = await openSimulated(device, options)
       wanted = { end: log.recovery.end, records: await recordsOf(log) }
     } catch (error) {
       const { code } = error as { code?: string }

@@ -2,8 +2,10 @@
  * Reads a log, written from docs/FORMAT.md alone: it shares no code with riolog, and takes only what a
  * stranger would have. What the two say of the same files must be the same.
  */
+import { createDecipheriv, hkdfSync } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { inflateRawSync } from 'node:zlib'
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? (n >>> 1) ^ 0x82f63b78 : n >>> 1
@@ -74,6 +76,7 @@ class Segment {
     if (!existsSync(join(dir, name))) throw new Damage(`${name} is missing`)
     const file = readFileSync(join(dir, name))
     this.number = number
+    this.uuid = uuid
     this.salt = salt
     this.base = number * segmentSize
     this.A = A
@@ -131,10 +134,13 @@ class Segment {
       const head = this.bytes.subarray(at, at + 12)
       const length = u32(head, 4)
       if (at + 12 + length > end) return undefined
+      const flags = u32(head, 8)
       const place = Buffer.concat([this.bytes.subarray(48, 56), lsnBytes(this.base + at)])
       const sum = crc32c(place, this.bytes.subarray(at + 4, at + 12 + length))
       if (u32(head, 0) !== sum) return undefined
-      records.push({ lsn: this.base + at, data: this.bytes.subarray(at + 12, at + 12 + length) })
+      if (flags > 15) throw new Error('a flag of a later version')
+      const data = this.bytes.subarray(at + 12, at + 12 + length)
+      records.push({ lsn: this.base + at, flags, data, segment: this })
       heads.push(head)
       at += alignUp(12 + length, 8)
     }
@@ -202,8 +208,52 @@ function findEnd(manifest, segments) {
   return batchFrom ?? end
 }
 
+/** A record or fragment as it was before it was encrypted. */
+function decrypt({ lsn, flags, data, segment }, keys) {
+  const id = data.subarray(0, 4)
+  const info = Buffer.concat([Buffer.from('riolog record 1'), Buffer.from(segment.uuid, 'hex')])
+  const salt = segment.bytes.subarray(48, 56)
+  const key = Buffer.from(hkdfSync('sha256', keys[u32(id, 0)], salt, info, 32))
+  const nonce = Buffer.concat([lsnBytes(lsn), Buffer.alloc(4)])
+  const decipher = createDecipheriv('aes-256-gcm', key, nonce)
+  const head = Buffer.alloc(8)
+  head.writeUInt32LE(data.length, 0)
+  head.writeUInt32LE(flags, 4)
+  decipher.setAAD(Buffer.concat([head, id]))
+  decipher.setAuthTag(data.subarray(-16))
+  return Buffer.concat([decipher.update(data.subarray(4, -16)), decipher.final()])
+}
+
+function inflate(data, segmentSize) {
+  const length = u32(data, 0)
+  if (length > segmentSize) throw new Damage('a length beyond a segment')
+  return inflateRawSync(data.subarray(4), { maxOutputLength: length })
+}
+
+/** Whole records of records and fragments in order; those before `trim` are gone, with what goes on. */
+function assemble(found, { trim, segmentSize }, keys) {
+  const records = []
+  let open
+  let isBefore = true
+  for (const each of found) {
+    const { lsn, flags } = each
+    const goesOn = (flags & 1) !== 0
+    const continues = (flags & 2) !== 0
+    if (!continues) isBefore = lsn < trim
+    if (isBefore) continue
+    if (continues !== (open !== undefined)) throw new Damage(`fragments do not fit at ${lsn}`)
+    const data = flags & 8 ? decrypt(each, keys) : each.data
+    open = { lsn: open?.lsn ?? lsn, parts: [...(open?.parts ?? []), data] }
+    if (goesOn) continue
+    const whole = Buffer.concat(open.parts)
+    records.push({ lsn: open.lsn, data: flags & 4 ? inflate(whole, segmentSize) : whole })
+    open = undefined
+  }
+  return records
+}
+
 /** The end of a log that nobody writes to, and its records. @throws Damage */
-export function readLog(dir) {
+export function readLog(dir, keys = {}) {
   const manifest = readManifest(dir)
   const segments = liveSegments(dir, manifest)
   const end = findEnd(manifest, segments)
@@ -216,10 +266,10 @@ export function readLog(dir) {
       const group = segment.group(lsn, limit)
       if (group === undefined) throw new Damage(`the group at ${lsn} is bad`)
       for (const record of group.records) {
-        if (record.lsn >= manifest.trim && record.lsn < stop) records.push(record)
+        if (record.lsn < stop) records.push(record)
       }
       lsn = group.end
     }
   }
-  return { end, records }
+  return { end, records: assemble(records, manifest, keys) }
 }

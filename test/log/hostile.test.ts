@@ -113,3 +113,56 @@ t.test('forged files', async t => {
   t.comment(`seed ${first}`, [...outcomes])
   t.ok(outcomes.has('ERR_RIOLOG_CORRUPT'), 'forgeries were found out')
 })
+
+/** As a later riolog would write a record: the flag is not known here, all checksums fit. */
+function setFlags(group: Uint8Array, salt: Uint8Array, lsn: number, flags: number): void {
+  const view = new DataView(group.buffer, group.byteOffset)
+  const record = group.subarray(64)
+  view.setUint32(64 + 8, flags, true)
+  const place = Buffer.alloc(16)
+  place.set(salt)
+  place.writeBigUInt64LE(BigInt(lsn), 8)
+  const length = view.getUint32(64 + 4, true)
+  const sum = addon().crc32c(crc(place, [0, 16]), record, 4, 12 + length)
+  view.setUint32(64, sum, true)
+  view.setUint32(4, crc(record, [0, 12]), true) // the group holds one record
+  view.setUint32(0, crc(group, [4, 64]), true)
+}
+
+t.test('a flag of a later version is told as such, and nothing is written', async t => {
+  for (const flags of [16, 2 ** 8, 2 ** 31]) {
+    for (const isClosed of [false, true]) {
+      const device = new SimulatedDevice()
+      const log = await openSimulated(device)
+      const before = await log.appendDurable(Buffer.from('before'))
+      const lsn = await log.appendDurable(Buffer.from('of the future'))
+      if (isClosed) await log.close()
+      const later = device.afterKill()
+      const [name] = later.names().filter(name => name.endsWith('.seg'))
+      later.damage(name, bytes => {
+        const at = lsn - 64 - 64 * 1024
+        setFlags(bytes.subarray(at, at + A), bytes.subarray(48, 56), lsn, flags)
+        return undefined
+      })
+      const future = { code: 'ERR_RIOLOG_FUTURE_VERSION' }
+      if (!isClosed) {
+        let writes = 0
+        later.interference = ({ kind }) => {
+          if (kind === 'write') writes++
+          return undefined
+        }
+        await t.rejects(openSimulated(later), future)
+        await t.rejects(openSimulated(later, { readOnly: true }), future)
+        t.equal(writes, 0)
+        continue
+      }
+      const opened = await openSimulated(later)
+      t.equal(String(await opened.read(before)), 'before')
+      await t.rejects(opened.read(lsn), future)
+      const scan = opened.scan()
+      t.equal((await scan.next()).value?.lsn, before)
+      await t.rejects(scan.next(), future)
+      await opened.close()
+    }
+  }
+})

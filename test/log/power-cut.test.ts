@@ -7,14 +7,18 @@ import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { RiologError } from '../../src/errors.ts'
 import type { Log } from '../../src/log/log.ts'
+import type { LogOptions } from '../../src/log/options.ts'
 import { Oracle, payloadOf } from '../support/oracle.ts'
 import { chooseSeed, Random } from '../support/random.ts'
 import { KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 150)
 const LIVES = 4
-/** So that batches are longer than a group. */
-const OPTIONS = { maxGroupBytes: 8 * KIB }
+/** So that batches are longer than a group; now and then segments that hold records of 1.5 MiB. */
+const SMALL = { maxGroupBytes: 8 * KIB }
+const KEY = Buffer.alloc(32, 5)
+const PACKED: LogOptions = { compression: 'deflate', encryption: { keyId: 1, key: () => KEY } }
+const LARGE = { segmentSize: 2048 * KIB }
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 
 /** Appends until the power goes, or the appends are done. */
@@ -23,7 +27,7 @@ async function work(log: Log, random: Random, oracle: Oracle, device: SimulatedD
   const appends = random.int(0, 40)
   for (let i = 0; i < appends && !device.isOff; i++) {
     const payload = () =>
-      payloadOf(id++, random.chance(0.1) ? random.int(0, 50_000) : random.int(0, 300))
+      payloadOf(id++, random.chance(0.1) ? longLength(log, random) : random.int(0, 300))
     try {
       if (random.chance(0.2))
         appendBatch(log, random, oracle, () => payloadOf(id++, random.int(0, 3000)))
@@ -44,6 +48,12 @@ async function work(log: Log, random: Random, oracle: Oracle, device: SimulatedD
   }
   if (random.chance(0.3)) await settledOrOff(log.close(), device)
   else for (let i = random.int(0, 30); i > 0 && !device.isOff; i--) await turn()
+}
+
+/** Around what one group holds, and up to the longest that there is: in fragments. */
+function longLength(log: Log, random: Random): number {
+  const most = log.maxRecordBytes
+  return random.chance(0.5) ? random.int(0, most) : most - random.int(0, Math.floor(most / 10))
 }
 
 /** Longer than a group, as often as not. */
@@ -107,13 +117,14 @@ function cutAt(device: SimulatedDevice, operation: number): void {
 
 async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: number }> {
   const random = new Random(seed)
+  const options = { ...(random.chance(0.1) ? LARGE : SMALL), ...(random.chance(0.3) ? PACKED : {}) }
   const oracle = new Oracle()
   let device = new SimulatedDevice()
   let acknowledged = 0
   for (let life = 0; life < LIVES; life++) {
     // Also in the middle of an opening, again and again.
     cutAt(device, random.int(0, random.chance(0.3) ? 25 : 250))
-    const opening = openSimulated(device, OPTIONS)
+    const opening = openSimulated(device, options)
     let log: Log | undefined
     opening.then(
       opened => (log = opened),
@@ -126,11 +137,11 @@ async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: nu
     const probability = random.int(0, 100) / 100
     const survives = () => random.chance(probability)
     device = random.chance(0.3) ? device.afterKill() : device.afterPowerCut(survives)
-    const wrong = oracle.judge(await readAll(device))
+    const wrong = oracle.judge(await readAll(device, options))
     if (wrong.length > 0) return { wrong, acknowledged }
     // What an opening has shown must not depend on what still was in a cache.
     device = device.afterPowerCut(survives)
-    const again = oracle.judge(await readAll(device))
+    const again = oracle.judge(await readAll(device, options))
     if (again.length > 0)
       return { wrong: again.map(what => `second opening: ${what}`), acknowledged }
     device = device.afterKill()
@@ -138,8 +149,8 @@ async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: nu
   return { wrong: [], acknowledged }
 }
 
-async function readAll(device: SimulatedDevice) {
-  const log = await openSimulated(device)
+async function readAll(device: SimulatedDevice, options: LogOptions) {
+  const log = await openSimulated(device, options)
   const records = await recordsOf(log)
   return records
 }

@@ -5,6 +5,7 @@ import { readdirSync } from 'node:fs'
 import t from 'tap'
 import { type CommitEvent, Log, type LogRecord } from '../../src/index.ts'
 import { layOut } from '../../src/log/batch-layout.ts'
+import { limitsOf } from '../../src/log/limits.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
 import { KIB } from '../support/simulated.ts'
@@ -84,12 +85,55 @@ onEachEngine(
 )
 
 t.test('the layout fills group after group, and rotates once', async t => {
-  const room = { alignment: 4096, groupLimit: 4096, roomLeft: 8192, nextRoom: 8192 }
-  t.same(layOut([1000, 1000], room), { groups: [2], rotatesBefore: -1 })
-  t.same(layOut([4000, 4000, 4000], room), { groups: [1, 1, 1], rotatesBefore: 2 })
+  const groups = { alignment: 4096, maxGroup: 8192, overhead: 0, groupLimit: 4096 }
+  const room = { ...groups, roomLeft: 8192, nextRoom: 8192 }
+  const whole = (...records: number[]) => records.map(record => ({ record, byte: 0 }))
+  t.same(layOut([1000, 1000], room), { groups: whole(2), rotatesBefore: -1 })
+  t.same(layOut([4000, 4000, 4000], room), { groups: whole(1, 2, 3), rotatesBefore: 2 })
   t.same(layOut([4000, 4000, 4000, 4000, 4000], room), undefined)
-  t.same(layOut([8128, 100], room), { groups: [1, 1], rotatesBefore: 1 }, 'longer than the limit')
-  t.same(layOut([9000], { ...room, nextRoom: 0 }), undefined)
+  t.same(layOut([8116, 100], room), { groups: whole(1, 2), rotatesBefore: 1 }, 'over the limit')
+  t.same(layOut([8116], { ...room, roomLeft: 4096, nextRoom: 0 }), undefined)
+})
+
+t.test('the layout cuts what no group holds, also at the end of a segment', async t => {
+  const groups = { alignment: 4096, maxGroup: 8192, overhead: 0, groupLimit: 4096 }
+  const room = { ...groups, roomLeft: 8192, nextRoom: 8192 }
+  const cut = (record: number, byte: number) => ({ record, byte })
+  const at = (lengths: number[], rest: Partial<typeof room> = {}) =>
+    layOut(lengths, { ...room, ...rest })
+  t.same(at([8117]), { groups: [cut(0, 8116), cut(1, 0)], rotatesBefore: 1 })
+  t.same(at([16232]), { groups: [cut(0, 8116), cut(1, 0)], rotatesBefore: 1 }, 'all there is')
+  t.same(at([16233]), undefined, 'one byte more')
+  t.same(at([9000], { roomLeft: 4096 }), { groups: [cut(0, 4020), cut(1, 0)], rotatesBefore: 1 })
+  t.same(
+    at([2000, 9000, 100]),
+    { groups: [cut(1, 4096 - 64 - 2016 - 12), cut(1, 2004 + 4020), cut(3, 0)], rotatesBefore: 2 },
+    'the rest of a group is used, and records follow the last fragment',
+  )
+  t.same(
+    at([3900, 9000], { roomLeft: 16384 }),
+    { groups: [cut(1, 0), cut(1, 8116), cut(2, 0)], rotatesBefore: -1 },
+    'no fragment is tiny',
+  )
+  t.same(at([16192], { overhead: 20 }), { groups: [cut(0, 8096), cut(1, 0)], rotatesBefore: 1 })
+  t.same(at([16193], { overhead: 20 }), undefined)
+  for (const [memory, segmentSize] of [
+    [2 << 20, 64 << 20],
+    [16 << 20, 64 << 20],
+    [16 << 20, 4 << 20],
+    [16 << 20, 64 * KIB],
+  ]) {
+    const { dimensions, groupCount, maxRecordBytes } = limitsOf(
+      { segmentSize, alignment: 4096 },
+      memory,
+      0,
+    )
+    const fresh = { ...dimensions, groupLimit: 4096, roomLeft: segmentSize - 4096, nextRoom: 0 }
+    const longest = layOut([maxRecordBytes], fresh)?.groups.length ?? Infinity
+    t.ok(longest <= groupCount - 1, `${maxRecordBytes} bytes fit`)
+    const longer = layOut([maxRecordBytes + 1], fresh)?.groups.length ?? Infinity
+    t.ok(longer > groupCount - 1, 'and one more does not')
+  }
 })
 
 onEachEngine(
@@ -382,5 +426,41 @@ onEachEngine(
     await t.rejects(Log.open(`${directory}/none`, { engine, expectedEpoch: 3 }), {
       code: 'ERR_RIOLOG_NO_LOG',
     })
+  },
+)
+
+onEachEngine(
+  t,
+  'metadata stands in the header of each segment, up to its room',
+  async (t, engine) => {
+    const directory = temporaryDirectory(t)
+    const options = { engine, segmentSize: 64 * KIB }
+    const given = Buffer.alloc(4000, 'm')
+    const first = await Log.open(directory, { ...options, metadata: given })
+    given.fill('x') // it was copied
+    for (let i = 0; i < 8; i++) await first.appendDurable(payloadOf(i, 20_000))
+    await first.close()
+    const second = await Log.open(directory, { ...options, metadata: Uint8Array.of(1, 2, 3) })
+    await second.appendDurable(payloadOf(8, 10))
+    const metadata = second.info().segments.map(segment => String(segment.metadata))
+    t.ok(metadata.length > 3)
+    t.same(metadata.at(-1), '\x01\x02\x03')
+    t.ok(metadata.slice(0, -1).every(each => each === 'm'.repeat(4000)))
+    await second.close()
+    const refused = {
+      code: 'ERR_RIOLOG_INVALID_OPTION',
+      message: 'metadata: 4001 bytes; a segment header of this log has room for 4000',
+    }
+    const tooLong = { ...options, metadata: new Uint8Array(4001) }
+    await t.rejects(Log.open(directory, tooLong), refused)
+    await t.rejects(Log.open(temporaryDirectory(t), tooLong), refused)
+    await t.rejects(Log.open(directory, { metadata: 'text' as unknown as Uint8Array }), {
+      code: 'ERR_RIOLOG_INVALID_OPTION',
+      message: /metadata: must be a Uint8Array/,
+    })
+    const again = await Log.open(directory, { readOnly: true })
+    t.equal((await lsnsOf(again)).length, 9)
+    t.equal(String(again.info().segments[0].metadata), 'm'.repeat(4000))
+    await again.close()
   },
 )

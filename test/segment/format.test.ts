@@ -3,8 +3,8 @@ import {
   checkFormat,
   MAX_SEGMENT_SIZE,
   maxGroupBytes,
-  maxRecordBytes,
   maxSegmentNumber,
+  maxWholeRecordBytes,
   minFileBytes,
   parseSegmentName,
   recordSpan,
@@ -21,8 +21,8 @@ t.test('the constants agree with each other and with native code', async t => {
   t.equal(maxGroupBytes(64 * MIB, 4096), MIB + 8192)
   t.equal(maxGroupBytes(65536, 4096), 65536 - 8192)
   t.equal(minFileBytes(65536, 4096), 65536)
-  t.ok(maxRecordBytes(64 * MIB, 4096) >= MIB, 'a record of 1 MiB fits into a group')
-  t.equal(maxRecordBytes(64 * MIB, 4096) % 8, 4, 'and ends where the next would begin')
+  t.ok(maxWholeRecordBytes(64 * MIB, 4096) >= MIB, 'a record of 1 MiB fits into a group')
+  t.equal(maxWholeRecordBytes(64 * MIB, 4096) % 8, 4, 'and ends where the next would begin')
 })
 
 t.test('places', async t => {

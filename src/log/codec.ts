@@ -1,0 +1,114 @@
+/**
+ * What happens to a record between append and the disk, where it is asked for: compression, before its
+ * length and place are fixed, and encryption at its place. docs/FORMAT.md has the bytes.
+ */
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import { CorruptionError } from '../errors.ts'
+import { RECORD_COMPRESSED, RECORD_ENCRYPTED } from '../segment/group.ts'
+import type { SegmentHeader } from '../segment/header.ts'
+import { type EncryptionOptions, Keys, open, SEAL_BYTES, seal } from './encryption.ts'
+
+/** The length before compression stands before the compressed bytes. */
+const LENGTH_BYTES = 4
+/** Beyond 3 the gain is small and the time is not. */
+const LEVEL = 3
+/** Shorter ones rarely shrink. In bytes. */
+const LEAST_BYTES = 64
+/** The length stands in 32 bits. */
+const MOST_BYTES = 0xffffffff
+const MOST_CHUNK_BYTES = 1 << 20
+const LEAST_CHUNK_BYTES = 64
+
+export interface Packed {
+  readonly bytes: Uint8Array
+  /** RECORD_* */
+  readonly flags: number
+}
+
+/** Where a record or fragment stands. */
+export interface RecordPlace {
+  readonly header: SegmentHeader
+  readonly lsn: number
+}
+
+export interface CodecOptions {
+  readonly compression: 'none' | 'deflate'
+  readonly encryption: EncryptionOptions | undefined
+}
+
+export class Codec {
+  /** Bytes that {@link seal} adds to each record or fragment. */
+  readonly overhead: number
+  readonly #compresses: boolean
+  readonly #keys: Keys
+
+  /** @throws ERR_RIOLOG_KEY when the key for new records is not there */
+  constructor({ compression, encryption }: CodecOptions, { writes }: { writes: boolean }) {
+    this.#compresses = compression === 'deflate'
+    this.#keys = new Keys(encryption, writes)
+    this.overhead = encryption === undefined ? 0 : SEAL_BYTES
+  }
+
+  /** Before the record has a place. The bytes are the caller's own where that is no gain. */
+  pack(payload: Uint8Array): Packed {
+    // On every append: small enough to be inlined, so that no object is made for a plain record.
+    return this.#compresses ? deflate(payload) : { bytes: payload, flags: 0 }
+  }
+
+  /**
+   * At its place, which no other record has ever had: the salt is new with each segment. Only where there
+   * is an {@link overhead}.
+   */
+  seal({ bytes, flags }: Packed, place: RecordPlace): Packed {
+    const sealedFlags = flags | RECORD_ENCRYPTED
+    return { bytes: seal(bytes, sealedFlags, place, this.#keys), flags: sealedFlags }
+  }
+
+  /**
+   * A copy of what {@link seal} was given.
+   * @throws ERR_RIOLOG_KEY, CorruptionError
+   */
+  open({ bytes, flags }: Packed, place: RecordPlace): Buffer {
+    if ((flags & RECORD_ENCRYPTED) !== 0) return open(bytes, flags, place, this.#keys)
+    this.#keys.refusePlain(place.lsn)
+    return Buffer.from(bytes)
+  }
+
+  /**
+   * What {@link pack} was given.
+   * @param mostBytes no record is longer: looked at before memory is taken
+   * @throws CorruptionError
+   */
+  unpack(bytes: Buffer, flags: number, place: RecordPlace, mostBytes: number): Buffer {
+    if ((flags & RECORD_COMPRESSED) === 0) return bytes
+    const length = bytes.length > LENGTH_BYTES ? bytes.readUInt32LE() : 0
+    if (length === 0 || length > mostBytes) throw notCompressed(place)
+    let inflated: Buffer
+    try {
+      // Memory grows with what comes out, not with what the length claims.
+      const chunkSize = Math.max(LEAST_CHUNK_BYTES, Math.min(length, MOST_CHUNK_BYTES))
+      const limits = { maxOutputLength: length, chunkSize }
+      inflated = inflateRawSync(bytes.subarray(LENGTH_BYTES), limits)
+    } catch {
+      throw notCompressed(place)
+    }
+    if (inflated.length !== length) throw notCompressed(place)
+    return inflated
+  }
+}
+
+function notCompressed({ header, lsn }: RecordPlace): CorruptionError {
+  const offset = lsn - header.number * header.segmentSize
+  const where = { segment: header.number, offset, lsn }
+  return new CorruptionError('a compressed record is not what its length says', where)
+}
+
+function deflate(payload: Uint8Array): Packed {
+  const { length } = payload
+  if (length < LEAST_BYTES || length > MOST_BYTES) return { bytes: payload, flags: 0 }
+  const deflated = deflateRawSync(payload, { level: LEVEL })
+  if (LENGTH_BYTES + deflated.length >= length) return { bytes: payload, flags: 0 }
+  const head = Buffer.alloc(LENGTH_BYTES)
+  head.writeUInt32LE(length)
+  return { bytes: Buffer.concat([head, deflated]), flags: RECORD_COMPRESSED }
+}
