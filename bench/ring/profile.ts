@@ -45,8 +45,13 @@ async function profile(title: string, folder: string, command: Command): Promise
   const data = join(folder, 'perf.data')
   const record = ['record', '--quiet', '--event=cpu-clock', `--freq=${FREQUENCY}`, '-o', data, '--']
   const [program, ...args] = command
-  // Without it code of JavaScript has no file to be told by.
-  const output = await run(['perf', ...record, program, '--perf-basic-prof', ...args], seconds)
+  // Without the first, code of JavaScript has no file to be told by; the others keep V8's log out of here.
+  const v8 = [
+    '--perf-basic-prof',
+    '--no-logfile-per-isolate',
+    `--logfile=${join(folder, 'v8.log')}`,
+  ]
+  const output = await run(['perf', ...record, program, ...v8, ...args], seconds)
   const line = numbers(lastLine(output), 'operations', 'seconds', 'cpuSeconds')
   const report = execFileSync('perf', ['report', '--stdio', '--sort=dso', '-i', data], {
     cwd: PACKAGE,

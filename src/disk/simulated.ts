@@ -56,6 +56,21 @@ interface NameChange {
 /** Decides what survives a power cut: true, and the newer state does. */
 export type Survival = () => boolean
 
+/** What a power cut leaves of a sector that was written and not synced. */
+export type SectorFate = 'old' | 'new' | 'zeros' | 'garbage'
+
+/** Decides all that a power cut leaves open. */
+export interface Outcome {
+  /** Of names and of sizes. */
+  readonly survives: Survival
+  /** Asked once for each unsynced sector, in the order of the files and then of the writes. */
+  readonly fate: () => SectorFate
+  /** The byte that a sector of fate `garbage` has at the next place; 0 to 255. */
+  readonly garbage: () => number
+  /** What the device writes at once: 512 or 4096; 512 unless told. */
+  readonly sectorBytes?: 512 | 4096
+}
+
 export class PowerCut extends Error {
   constructor() {
     super('the power is cut')
@@ -86,7 +101,9 @@ export class SimulatedDevice {
   }
 
   /** What a new start finds: a device of its own, so that the old one can be asked again. */
-  afterPowerCut(survives: Survival): SimulatedDevice {
+  afterPowerCut(outcome: Survival | Outcome): SimulatedDevice {
+    const decided = typeof outcome === 'function' ? oldOrNew(outcome) : outcome
+    const { survives } = decided
     const names = new Map(this.#durableNames)
     for (const { name, oldName, inode } of this.#nameChanges) {
       if (!survives()) continue
@@ -94,7 +111,7 @@ export class SimulatedDevice {
       if (inode === undefined) names.delete(name)
       else names.set(name, inode)
     }
-    return this.#successor(names, names, [], inode => survivor(inode, survives))
+    return this.#successor(names, names, [], inode => survivor(inode, decided))
   }
 
   /** The process was killed: what it wrote stays in the cache, still not durable; its locks are gone. */
@@ -241,14 +258,38 @@ function copySector(from: Uint8Array, to: Uint8Array, sector: number): void {
   to.set(from.subarray(at, at + SECTOR_BYTES), at)
 }
 
-function survivor(inode: Inode, survives: Survival): Inode {
-  const size = survives() ? inode.visible.length : inode.durable.length
+function oldOrNew(survives: Survival): Outcome {
+  return { survives, fate: () => (survives() ? 'new' : 'old'), garbage: () => 0 }
+}
+
+function survivor(inode: Inode, outcome: Outcome): Inode {
+  const size = outcome.survives() ? inode.visible.length : inode.durable.length
   const bytes = new Uint8Array(size)
   bytes.set(inode.durable.subarray(0, size))
+  const fates = new Map<number, SectorFate>()
+  const sectorsAtOnce = (outcome.sectorBytes ?? SECTOR_BYTES) / SECTOR_BYTES
   for (const sector of inode.dirty) {
-    if (sector * SECTOR_BYTES < size && survives()) copySector(inode.visible, bytes, sector)
+    if (sector * SECTOR_BYTES >= size) continue
+    const unit = Math.floor(sector / sectorsAtOnce)
+    const fate = fates.get(unit) ?? outcome.fate()
+    fates.set(unit, fate)
+    leaveSector(inode, bytes, sector, fate, outcome.garbage)
   }
   return { visible: bytes, durable: bytes.slice(), dirty: new Set(), locked: false }
+}
+
+function leaveSector(
+  inode: Inode,
+  bytes: Uint8Array,
+  sector: number,
+  fate: SectorFate,
+  garbage: () => number,
+): void {
+  const at = sector * SECTOR_BYTES
+  const left = bytes.subarray(at, at + SECTOR_BYTES)
+  if (fate === 'new') left.set(inode.visible.subarray(at, at + left.length))
+  else if (fate === 'zeros') left.fill(0)
+  else if (fate === 'garbage') for (let i = 0; i < left.length; i++) left[i] = garbage()
 }
 
 export class SimulatedDisk implements Disk {

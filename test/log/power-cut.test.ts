@@ -4,7 +4,7 @@
  * or invented. RIOLOG_SEED reproduces a run, RIOLOG_RUNS makes it longer.
  */
 import t from 'tap'
-import { SimulatedDevice } from '../../src/disk/simulated.ts'
+import { type Outcome, SimulatedDevice } from '../../src/disk/simulated.ts'
 import { RiologError } from '../../src/errors.ts'
 import type { Log } from '../../src/log/log.ts'
 import type { LogOptions } from '../../src/log/options.ts'
@@ -115,6 +115,18 @@ function cutAt(device: SimulatedDevice, operation: number): void {
   }
 }
 
+/** Sectors of 512 or 4096 bytes; in half of the cuts some that did not survive are zeros or garbage. */
+function outcomeOf(random: Random, probability: number): Outcome {
+  const survives = () => random.chance(probability)
+  const lost = random.chance(0.5) ? (['old'] as const) : (['old', 'zeros', 'garbage'] as const)
+  return {
+    survives,
+    fate: () => (survives() ? 'new' : lost[random.int(0, lost.length - 1)]),
+    garbage: () => random.int(0, 255),
+    sectorBytes: random.chance(0.5) ? 512 : 4096,
+  }
+}
+
 async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: number }> {
   const random = new Random(seed)
   const options = { ...(random.chance(0.1) ? LARGE : SMALL), ...(random.chance(0.3) ? PACKED : {}) }
@@ -135,12 +147,12 @@ async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: nu
     else if (!device.isOff) await opening // an opening that fails for another reason is a finding
     acknowledged += oracle.acknowledgedCount
     const probability = random.int(0, 100) / 100
-    const survives = () => random.chance(probability)
-    device = random.chance(0.3) ? device.afterKill() : device.afterPowerCut(survives)
+    const outcome = outcomeOf(random, probability)
+    device = random.chance(0.3) ? device.afterKill() : device.afterPowerCut(outcome)
     const wrong = oracle.judge(await readAll(device, options))
     if (wrong.length > 0) return { wrong, acknowledged }
     // What an opening has shown must not depend on what still was in a cache.
-    device = device.afterPowerCut(survives)
+    device = device.afterPowerCut(outcome)
     const again = oracle.judge(await readAll(device, options))
     if (again.length > 0)
       return { wrong: again.map(what => `second opening: ${what}`), acknowledged }
