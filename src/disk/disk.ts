@@ -23,6 +23,9 @@ export interface Disk {
    */
   openDirectory(path: string, create: { mode: number } | undefined): Promise<DiskDirectory>
 
+  /** Lets others go first, for about so many milliseconds; a simulated disk has a time of its own. */
+  pause(milliseconds: number): Promise<void>
+
   /** Releases what the engine holds. Files and directories are closed by whoever opened them. */
   close(): Promise<void>
 }

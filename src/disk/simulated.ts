@@ -304,6 +304,11 @@ export class SimulatedDisk implements Disk {
     return new SimulatedDirectory(this.device, path)
   }
 
+  /** In another turn: by a timer, the same seed would come to other runs. */
+  async pause(): Promise<void> {
+    await new Promise(resolve => setImmediate(resolve))
+  }
+
   async close(): Promise<void> {}
 }
 

@@ -1,5 +1,7 @@
 /** The engine that works everywhere: node:fs on libuv's thread pool, with the same files. */
+
 import * as fs from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { fromNodeError } from '../errors.ts'
 import type { Disk, DiskBuffer, DiskDirectory } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
@@ -16,6 +18,10 @@ export class ThreadPoolDisk implements Disk {
       (fd, name, direct, dir) => new ThreadPoolFile(fd, name, direct, dir),
       fd => promised(done => fsync(fd, done)),
     )
+  }
+
+  async pause(milliseconds: number): Promise<void> {
+    await setTimeout(milliseconds)
   }
 
   async close(): Promise<void> {}

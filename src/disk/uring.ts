@@ -1,4 +1,5 @@
 /** The engine on io_uring. All logs of a thread share one ring. */
+import { setTimeout } from 'node:timers/promises'
 import { errnoName, SystemError } from '../errors.ts'
 import {
   IORING_FSYNC_DATASYNC,
@@ -55,6 +56,10 @@ export class UringDisk implements Disk {
       (fd, name, direct, dir) => new UringFile(queue, fd, name, direct, dir),
       fd => promised(done => fsync(queue, fd, done)),
     )
+  }
+
+  async pause(milliseconds: number): Promise<void> {
+    await setTimeout(milliseconds)
   }
 
   async close(): Promise<void> {

@@ -115,6 +115,7 @@ export class Log {
         maxGroupBytes: options.maxGroupBytes,
         idleStampMs: options.idleStampMs,
         commitTimeoutMs: options.commitTimeoutMs,
+        pause: milliseconds => disk.pause(milliseconds),
         onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
         onRewound: cut => this.#reader.rewinds.push(cut),
         onForked: () => {

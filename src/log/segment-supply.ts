@@ -2,7 +2,6 @@
  * The next segment: prepared beside the commits, named by the manifest, and handed to the writer when
  * it rotates. At most one is prepared ahead.
  */
-import { setTimeout } from 'node:timers/promises'
 import { RiologError, SystemError } from '../errors.ts'
 import type { SegmentRef } from '../segment/header.ts'
 import type { ManifestFile } from './manifest-file.ts'
@@ -20,6 +19,8 @@ export interface SupplyParts {
   readonly durableLsn: () => number
   /** True while somebody waits for the segment: then it is made without pauses. */
   readonly isAwaited: () => boolean
+  /** Lets others go first, for so many milliseconds. */
+  readonly pause: (milliseconds: number) => Promise<void>
   readonly onReady: () => void
   /** No segment could be made, but no manifest names it and nothing else is in doubt. */
   readonly onRefused: (error: unknown) => void
@@ -152,7 +153,7 @@ export class SegmentSupply {
   /** Commits beside a preparation go first. */
   async #step(): Promise<void> {
     this.#abandonIfStopped()
-    if (this.#names && !this.#parts.isAwaited()) await setTimeout(PACE_MS)
+    if (this.#names && !this.#parts.isAwaited()) await this.#parts.pause(PACE_MS)
     this.#abandonIfStopped()
   }
 

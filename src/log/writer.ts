@@ -55,6 +55,8 @@ export interface WriterParts {
   readonly idleStampMs: number
   /** Milliseconds without an answer of the disk, after which the log is poisoned; 0: never. */
   readonly commitTimeoutMs: number
+  /** Lets others go first, for so many milliseconds. */
+  readonly pause: (milliseconds: number) => Promise<void>
   /** Told of each failure that poisons, and of files that could not be prepared. */
   readonly onTrouble: (what: string, error: unknown) => void
   /** Told of the cut at the moment that a rewind is in force. */
@@ -138,6 +140,7 @@ export class Writer {
       manifest: parts.manifest,
       batchBytes: alignment + this.#arenaCount * this.#maxGroup,
       durableLsn: () => this.#durableLsn,
+      pause: parts.pause,
       isAwaited: () => this.#waitingAppends.length > 0 || this.#waitingForRoom.length > 0,
       onReady: () => {
         this.#watchdog.answered()

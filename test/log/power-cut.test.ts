@@ -3,6 +3,7 @@
  * after that; any subset of what was not synced survives. Nothing acknowledged may be lost, changed
  * or invented. RIOLOG_SEED reproduces a run, RIOLOG_RUNS makes it longer.
  */
+import { createHash, type Hash } from 'node:crypto'
 import t from 'tap'
 import { type Outcome, SimulatedDevice } from '../../src/disk/simulated.ts'
 import { RiologError } from '../../src/errors.ts'
@@ -108,8 +109,9 @@ async function settledOrOff(promise: Promise<unknown>, device: SimulatedDevice):
   while (!settled && !device.isOff) await turn()
 }
 
-function cutAt(device: SimulatedDevice, operation: number): void {
-  device.interference = ({ index }) => {
+function cutAt(device: SimulatedDevice, operation: number, trace: Hash): void {
+  device.interference = ({ index, kind, name, position, length }) => {
+    trace.update(`${index} ${kind} ${name} ${position} ${length}\n`)
     if (index === operation) device.cutPower()
     return undefined
   }
@@ -127,7 +129,15 @@ function outcomeOf(random: Random, probability: number): Outcome {
   }
 }
 
-async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: number }> {
+interface Outcomes {
+  readonly wrong: string[]
+  readonly acknowledged: number
+  /** Of every operation that was asked of the devices. */
+  readonly trace: Hash
+}
+
+async function oneRun(seed: number): Promise<Outcomes> {
+  const trace = createHash('sha256')
   const random = new Random(seed)
   const options = { ...(random.chance(0.1) ? LARGE : SMALL), ...(random.chance(0.3) ? PACKED : {}) }
   const oracle = new Oracle()
@@ -135,7 +145,7 @@ async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: nu
   let acknowledged = 0
   for (let life = 0; life < LIVES; life++) {
     // Also in the middle of an opening, again and again.
-    cutAt(device, random.int(0, random.chance(0.3) ? 25 : 250))
+    cutAt(device, random.int(0, random.chance(0.3) ? 25 : 250), trace)
     const opening = openSimulated(device, options)
     let log: Log | undefined
     opening.then(
@@ -150,15 +160,15 @@ async function oneRun(seed: number): Promise<{ wrong: string[]; acknowledged: nu
     const outcome = outcomeOf(random, probability)
     device = random.chance(0.3) ? device.afterKill() : device.afterPowerCut(outcome)
     const wrong = oracle.judge(await readAll(device, options))
-    if (wrong.length > 0) return { wrong, acknowledged }
+    if (wrong.length > 0) return { wrong, acknowledged, trace }
     // What an opening has shown must not depend on what still was in a cache.
     device = device.afterPowerCut(outcome)
     const again = oracle.judge(await readAll(device, options))
     if (again.length > 0)
-      return { wrong: again.map(what => `second opening: ${what}`), acknowledged }
+      return { wrong: again.map(what => `second opening: ${what}`), acknowledged, trace }
     device = device.afterKill()
   }
-  return { wrong: [], acknowledged }
+  return { wrong: [], acknowledged, trace }
 }
 
 async function readAll(device: SimulatedDevice, options: LogOptions) {
@@ -186,4 +196,13 @@ t.test('nothing acknowledged is lost by power cuts', async t => {
   }
   t.comment(`${RUNS} runs from seed ${first}, ${acknowledged} acknowledged records`)
   t.ok(acknowledged > 0, 'the runs acknowledged something')
+})
+
+t.test('the same seed comes to the same run, operation by operation', async t => {
+  const first = chooseSeed()
+  for (let seed = first; seed < first + 20; seed++) {
+    const [one, other] = [await oneRun(seed), await oneRun(seed)]
+    t.equal(one.trace.digest('hex'), other.trace.digest('hex'), `seed ${seed}`)
+    t.equal(one.acknowledged, other.acknowledged)
+  }
 })
