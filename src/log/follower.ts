@@ -16,8 +16,6 @@ import type { More, Source } from './scan.ts'
 
 /** A read within what is known looks for trims and rewinds after this long, in milliseconds. */
 const STALE_MS = 20
-/** How often a read that meets damage looks again: a writer may go on and on. */
-const MOST_LOOKS = 16
 
 /** The log as one update of the manifest tells. Its files stay open for as long as somebody reads. */
 export class View {
@@ -111,11 +109,11 @@ export class Follower {
     const isFresh = performance.now() - this.#lookedAt < STALE_MS
     let view = isFresh && lsn < this.#view.end ? this.#view : await this.look()
     let tried: View | undefined
-    for (let looks = 1; ; looks++) {
+    for (;;) {
       try {
         return await this.#readIn(view, lsn)
       } catch (error) {
-        if (!isDamage(error) || looks === MOST_LOOKS) throw error
+        if (!isDamage(error)) throw error
         view = await this.look()
         // Evidence before data: the manifest is the same, and the place has been read again.
         if (view === tried) throw error

@@ -104,8 +104,6 @@ export async function openForWriting(
   }
 }
 
-const READ_ONLY_TRIES = 16
-
 /** Opens without a lock and without a write, and shows only what is proven to have been durable. */
 export async function openForReading(
   disk: Disk,
@@ -124,18 +122,22 @@ export async function openForReading(
 }
 
 /**
- * The log as it is now. A writer beside it may be moving on: what looks damaged is looked at again, and
- * the manifest too. Segments behind the end stay in the chain: they may be the log's own soon.
+ * The log as it is now. A writer beside it may be moving on: it may have written a group after its place
+ * was read, and before the evidence was. So what looks damaged is looked at again, and the manifest too: it
+ * is damage if the same place is bad again, behind the same manifest. Another place is progress of the
+ * writer, however often. Segments behind the end stay in the chain: they may be the log's own soon.
  */
 export async function lookUntilWhole(directory: DiskDirectory, file: DiskFile): Promise<Opened> {
-  for (let tries = 1; ; tries++) {
+  let badAt: number | undefined
+  for (;;) {
     const seen = await readManifest(file)
     try {
       return await lookAround(directory, seen)
     } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
       const moved = !sameManifest(seen, await readManifest(file))
-      const unfinished = isDamage(error) && (moved || tries === 1)
-      if (!unfinished || tries === READ_ONLY_TRIES) throw error
+      if (!moved && error.lsn === badAt) throw error
+      badAt = moved ? undefined : error.lsn
     }
   }
 }
@@ -172,10 +174,6 @@ async function lookAround(directory: DiskDirectory, seen: ManifestVerdict): Prom
 function sameManifest(a: ManifestVerdict, b: ManifestVerdict): boolean {
   if (a.kind !== 'good' || b.kind !== 'good') return a.kind === b.kind
   return a.manifest.update === b.manifest.update
-}
-
-function isDamage(error: unknown): boolean {
-  return error instanceof CorruptionError
 }
 
 async function openDirectory(
