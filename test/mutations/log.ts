@@ -115,8 +115,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stuck',
     name: 'who waits for a segment is not counted',
     file: 'src/log/writer.ts',
-    from: '      this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })\n      this.#watchdog.asked()',
-    to: '      this.#waitingAppends.push({ payload: Buffer.from(payload), resolve, reject })',
+    from: 'bytes: Buffer.from(bytes), flags }, resolve, reject })\n      this.#watchdog.asked()',
+    to: 'bytes: Buffer.from(bytes), flags }, resolve, reject })',
     tests: stuck,
   },
 ]
