@@ -6,7 +6,7 @@
  * batching window. When it completes, the group's waiters are told, the callers that were waiting
  * append again, and only behind them the next group is cut, sealed and submitted.
  */
-import type { DiskDirectory } from '../disk/disk.ts'
+import type { DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { PoisonedError, RiologError } from '../errors.ts'
 import { GROUP_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import {
@@ -99,6 +99,10 @@ export class Writer {
   readonly #watchdog: Watchdog
   /** Rejecters of those who wait for the manifest, or for a rewind's fork. */
   readonly #whenPoisoned = new Set<(error: unknown) => void>()
+  /** What the disk has been asked for them and has not answered, also when nobody waits any more. */
+  readonly #asked = new Set<Promise<unknown>>()
+  /** Files of forks that came to nothing, to be closed when the disk has answered. */
+  readonly #abandoned: Promise<DiskFile | undefined>[] = []
   #forked = false
 
   readonly #waitingAppends: WaitingAppend[] = []
@@ -418,12 +422,18 @@ export class Writer {
     const { chain, directory, manifest } = this.#parts
     // A cut right behind what a trim has freed: the header names the parent that is gone.
     const parent = cut === 0 ? NO_SEGMENT : chain.holdingEnd(cut)?.header
+    const preparing = this.#supply.prepareFork(parent ?? chain.segments[0].header.parent)
     let prepared: PreparedSegment
     try {
-      const forksFrom = parent ?? chain.segments[0].header.parent
-      prepared = await this.#orPoisoned(this.#supply.prepareFork(forksFrom))
+      prepared = await this.#orPoisoned(preparing)
     } catch (error) {
       if (isHarmless(error)) throw error
+      this.#abandoned.push(
+        preparing.then(
+          ({ file }) => file,
+          () => undefined,
+        ),
+      )
       this.#failAll(error)
       throw this.#poison
     }
@@ -438,7 +448,7 @@ export class Writer {
       const newest = segment.header
       await this.#orPoisoned(manifest.update({ newest, floor: end, pinned: false }))
     } catch (error) {
-      segment.file.close()
+      this.#abandoned.push(Promise.resolve(segment.file))
       this.#failAll(error)
       throw this.#poison
     }
@@ -458,6 +468,9 @@ export class Writer {
         this.#whenIdle = resolve
       })
     }
+    await Promise.allSettled(this.#asked)
+    // Not before: a write that goes on behind a close would land in whatever gets the descriptor's number.
+    for (const file of await Promise.all(this.#abandoned.splice(0))) file?.close()
   }
 
   #whenIdle: (() => void) | undefined
@@ -846,6 +859,9 @@ export class Writer {
   /** What the disk may never answer: it rejects when the log is poisoned meanwhile. */
   async #orPoisoned<T>(asked: Promise<T>): Promise<T> {
     this.#watchdog.asked()
+    this.#asked.add(asked)
+    const answered = () => this.#asked.delete(asked)
+    asked.then(answered, answered)
     let whenPoisoned!: (error: unknown) => void
     const poisoned = new Promise<never>((_, reject) => {
       whenPoisoned = reject

@@ -3,10 +3,11 @@ import { linkSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { chooseDisk } from '../../src/disk/choose.ts'
-import { SimulatedDevice } from '../../src/disk/simulated.ts'
-import { Log } from '../../src/index.ts'
+import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions } from '../../src/log/options.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
-import { openSimulated, recordsOf } from '../support/simulated.ts'
+import { but, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const SEGMENT = 64 << 10
 const RECORD = Buffer.alloc(3000, 'r')
@@ -156,6 +157,51 @@ onEachEngine(t, 'only files of full length are kept', async (t, engine) => {
   while (log.metrics().rotations < 2) await log.appendDurable(megabyte)
   await log.trim(log.durableLsn)
   t.equal(log.metrics().pooledSegments, 1)
+  await log.close()
+})
+
+t.test('a file that is being read is not kept', async t => {
+  const simulated = new SimulatedDisk(new SimulatedDevice())
+  let heldName = ''
+  let release = () => {}
+  const held = new Promise<void>(resolve => {
+    release = resolve
+  })
+  const disk = but(simulated, {
+    openDirectory: async path => {
+      const directory = await simulated.openDirectory(path)
+      return but(directory, {
+        open: async (...args) => {
+          const file = await directory.open(...args)
+          const { name } = file
+          return but(file, {
+            read: async (...asked) => {
+              if (name === heldName) await held
+              return file.read(...asked)
+            },
+          })
+        },
+      })
+    },
+  })
+  const options = checkOptions({ segmentSize: SEGMENT, idleStampMs: 0, recycledSegments: 8 })
+  let log = await Log.openOn(disk, 'simulated', options)
+  const first = await log.appendDurable(RECORD)
+  await rotate(log, 3, { trims: false })
+  await log.close()
+  // Whose writer is gone: its lock protects it no more.
+  log = await Log.openOn(disk, 'simulated', options)
+  await log.appendDurable(RECORD)
+  const files = () => simulated.device.names().filter(name => name.endsWith('.seg'))
+  const [oldest, next] = files()
+  heldName = oldest
+  const reading = log.read(first)
+  await log.trim(log.durableLsn)
+  t.notOk(files().includes(oldest), 'it is deleted: who reads it finds what it was')
+  t.ok(files().includes(next), 'others are kept')
+  await rotate(log, 6)
+  release()
+  t.ok((await reading).equals(RECORD))
   await log.close()
 })
 

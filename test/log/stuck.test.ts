@@ -1,9 +1,15 @@
 /** A disk that answers nothing: whoever waits is told in bounded time, where a limit is set. */
 import t from 'tap'
-import { type OperationKind, PowerCut, SimulatedDevice } from '../../src/disk/simulated.ts'
+import {
+  type OperationKind,
+  PowerCut,
+  SimulatedDevice,
+  SimulatedDisk,
+} from '../../src/disk/simulated.ts'
 import { PoisonedError } from '../../src/errors.ts'
-import type { Log } from '../../src/log/log.ts'
-import { openSimulated, recordsOf } from '../support/simulated.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions } from '../../src/log/options.ts'
+import { but, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const LIMIT_MS = 40
 const SEGMENT = /\.seg$/
@@ -81,6 +87,68 @@ for (const [name, change] of [
     t.ok(isStuck(await rejection(change(log, lsns[1]))))
     t.equal(stuck(), 1)
     t.throws(() => log.append(Buffer.from('c')), { code: 'ERR_RIOLOG_POISONED' })
+  })
+}
+
+// Which sync of the file is the last one: of a fork's the first is its preparation's.
+for (const [name, file, heldSync, change] of [
+  ['trim', /^MANIFEST$/, 1, (log: Log, lsn: number) => log.trim(lsn)],
+  ['rewind', /^MANIFEST$/, 1, (log: Log, lsn: number) => log.rewind(lsn)],
+  ["preparation of a rewind's fork", SEGMENT, 1, (log: Log, lsn: number) => log.rewind(lsn)],
+  ["rewind's fork", SEGMENT, 2, (log: Log, lsn: number) => log.rewind(lsn)],
+] as const) {
+  t.test(`no file is closed under a ${name} that the disk may still do`, async t => {
+    const simulated = new SimulatedDisk(new SimulatedDevice())
+    let holds = false
+    let syncs = 0
+    let release = () => {}
+    const held = new Promise<void>(resolve => {
+      release = resolve
+    })
+    const inFlight = new Set<string>()
+    const closedEarly: string[] = []
+    const disk = but(simulated, {
+      openDirectory: async path => {
+        const directory = await simulated.openDirectory(path)
+        return but(directory, {
+          open: async (...args) => {
+            const opened = await directory.open(...args)
+            return but(opened, {
+              sync: async () => {
+                if (holds && file.test(opened.name) && ++syncs === heldSync) {
+                  inFlight.add(opened.name)
+                  await held
+                }
+                await opened.sync()
+                inFlight.delete(opened.name)
+              },
+              close: () => {
+                if (inFlight.has(opened.name)) closedEarly.push(opened.name)
+                opened.close()
+              },
+            })
+          },
+        })
+      },
+    })
+    // So large that no other segment is on its way: nothing else holds the close up.
+    const options = { segmentSize: 1024 * KIB, commitTimeoutMs: LIMIT_MS, idleStampMs: 0 }
+    const log = await Log.openOn(disk, 'simulated', checkOptions(options))
+    const lsns = []
+    for (let i = 0; i < 3; i++) lsns.push(await log.appendDurable(Buffer.from(`durable ${i}`)))
+    holds = true
+    t.ok(isStuck(await rejection(change(log, lsns[1]))))
+    t.equal(inFlight.size, 1)
+    let isClosed = false
+    const closing = rejection(log.close()).then(error => {
+      isClosed = true
+      return error
+    })
+    await new Promise(resolve => setTimeout(resolve, 20))
+    t.notOk(isClosed, 'it waits for what the disk has')
+    release()
+    t.match(await closing, { code: 'ERR_RIOLOG_POISONED' })
+    t.same(closedEarly, [])
   })
 }
 

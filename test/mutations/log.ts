@@ -119,4 +119,28 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'bytes: Buffer.from(bytes), flags }, resolve, reject })',
     tests: stuck,
   },
+  {
+    rule: 'readers',
+    name: 'a file that is being read is kept',
+    file: 'src/log/live-chain.ts',
+    from: 'busy: readers > 0',
+    to: 'busy: readers < 0',
+    tests,
+  },
+  {
+    rule: 'stuck',
+    name: 'closing does not wait for what nobody waits for any more',
+    file: 'src/log/writer.ts',
+    from: '    await Promise.allSettled(this.#asked)\n',
+    to: '',
+    tests: stuck,
+  },
+  {
+    rule: 'stuck',
+    name: 'the file of a fork is closed under its sync',
+    file: 'src/log/writer.ts',
+    from: 'this.#abandoned.push(Promise.resolve(segment.file))',
+    to: 'segment.file.close()',
+    tests: stuck,
+  },
 ]

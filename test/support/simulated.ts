@@ -15,3 +15,15 @@ export async function recordsOf(log: Log): Promise<{ lsn: number; data: Buffer }
   for await (const record of log.scan()) records.push(record)
   return records
 }
+
+/** An object as it is, but for some of its methods. */
+export function but<T extends object>(target: T, methods: Partial<T>): T {
+  return new Proxy(target, {
+    get(object, key) {
+      const replaced = methods[key as keyof T]
+      if (replaced !== undefined) return replaced
+      const value = object[key as keyof T]
+      return typeof value === 'function' ? value.bind(object) : value
+    },
+  })
+}
