@@ -153,6 +153,55 @@ t.test('what looks damaged is looked at again; what stays so is corrupt', async 
   await log.close()
 })
 
+t.test('a writer that is always ahead of the reader is no damage', async t => {
+  const device = new SimulatedDevice()
+  const size = 16 << 20
+  const log = await openSimulated(device, { segmentSize: size, idleStampMs: 0 })
+  const record = Buffer.alloc(300_000, 'ahead')
+  // Into the second file, of full length, and past the preparation of the third: no manifest moves then.
+  while (log.metrics().rotations < 1) await log.appendDurable(record)
+  const { number, firstLsn } = log.info().segments.at(-1)!
+  const name = `${String(number).padStart(16, '0')}.seg`
+  const base = number * size
+  let last = firstLsn
+  while (last - base < size / 3) last = await log.appendDurable(record)
+  let seen = -1
+  while (seen !== device.operations) {
+    seen = device.operations
+    for (let i = 0; i < 20; i++) await new Promise(resolve => setImmediate(resolve))
+  }
+  let shown = (await log.appendDurable(record)) - base
+  while (last - base < size - 500_000) last = await log.appendDurable(record)
+
+  const whole = device.bytesOf(name).slice()
+  const show = (upTo: number) => {
+    shown = Math.max(shown, upTo)
+    device.damage(name, bytes => {
+      bytes.fill(0, shown)
+      bytes.set(whole.subarray(0, shown))
+      return undefined
+    })
+  }
+  show(shown)
+  // In each look at the log, when it reads behind what there was, the writer has been there by now.
+  let overtaken = 0
+  let isBefore = true
+  device.interference = ({ kind, name: read, position, length }) => {
+    if (kind !== 'read' || read !== name) return undefined
+    if (position === 0) isBefore = true
+    if (isBefore && position > shown && shown < size) {
+      isBefore = false
+      overtaken++
+      show(Math.min(size, position + length / 2))
+    }
+    return undefined
+  }
+  const reader = await openSimulated(device, { readOnly: true })
+  t.ok(overtaken >= 3, `${overtaken} times`)
+  t.ok(reader.durableLsn > base + size / 2)
+  await reader.close()
+})
+
 onEachEngine(t, 'beside a process that appends, rotates, trims and rewinds', async (t, engine) => {
   const directory = join(temporaryDirectory(t), 'log')
   const child = spawn(process.execPath, ['--import=tsx', CHILD, directory, engine], {

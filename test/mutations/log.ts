@@ -143,4 +143,12 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'segment.file.close()',
     tests: stuck,
   },
+  {
+    rule: 'readers',
+    name: 'damage at another place, twice in a row, counts beside a writer',
+    file: 'src/log/opening.ts',
+    from: 'if (!moved && error.lsn === badAt) throw error',
+    to: 'if (!moved && badAt !== undefined) throw error',
+    tests: ['test/log/read-only.test.ts'],
+  },
 ]
