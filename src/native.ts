@@ -151,6 +151,18 @@ export interface Addon {
     callback?: FileCallback,
   ): number
   closeFile(fd: number): number
+  /** On libuv's thread pool: writes all, then fdatasync, or RWF_DSYNC; returns a number for it. */
+  commit(
+    fd: number,
+    memory: number,
+    memoryOffset: number,
+    length: number,
+    position: number,
+    dsync: boolean,
+    callback: (result: number, inSync: boolean) => void,
+  ): number
+  /** Holds up the thread until it is done; its callback comes all the same, later. */
+  awaitCommit(commit: number): { result: number; inSync: boolean }
   /** Linux only, as {@link RingBinding}. */
   socketCall(kind: number, fd: number, a: number, b: number, address?: Uint8Array): number
   parseAddress(text: string, out: Uint8Array): number

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <linux/stat.h>  // not <sys/stat.h>: glibc 2.36 has no direct I/O fields in struct statx
@@ -94,6 +95,61 @@ int64_t runFileCall(const FileCall& call, OpenFiles* files) {
     }
     if (errno != EINTR) return -errno;
   }
+}
+
+namespace {
+
+constexpr uint64_t kBlockBytes = 4096;
+
+#if defined(RWF_DSYNC)
+constexpr bool kHasDsync = true;
+#else
+constexpr bool kHasDsync = false;
+#endif
+
+int64_t writeSome(int fd, const uint8_t* data, uint64_t length, uint64_t position,
+                  bool dsync) noexcept {
+#if defined(RWF_DSYNC)
+  if (dsync) {
+    const iovec piece{const_cast<uint8_t*>(data), length};
+    return pwritev2(fd, &piece, 1, static_cast<off_t>(position), RWF_DSYNC);
+  }
+#else
+  (void)dsync;
+#endif
+  return pwrite(fd, data, length, static_cast<off_t>(position));
+}
+
+int syncData(int fd) noexcept {
+#if defined(__APPLE__)
+  // fsync(2) there leaves the bytes in the drive's cache.
+  return fcntl(fd, F_FULLFSYNC);
+#else
+  return fdatasync(fd);
+#endif
+}
+
+}  // namespace
+
+CommitResult commitBlocking(int fd, const uint8_t* data, uint64_t length, uint64_t position,
+                            bool dsync) noexcept {
+  uint64_t written = 0;
+  while (written < length) {
+    const uint64_t from = written - written % kBlockBytes;
+    const int64_t count = writeSome(fd, data + from, length - from, position + from, dsync);
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (count < 0) return {-errno, false};
+    // No headway: it would be tried for ever.
+    if (from + static_cast<uint64_t>(count) <= written) return {-EIO, false};
+    written = from + static_cast<uint64_t>(count);
+  }
+  if (dsync && kHasDsync) return {};
+  while (syncData(fd) != 0) {
+    // A sync that failed for any other reason must not be tried again: the second one may come back
+    // good though the bytes are lost.
+    if (errno != EINTR) return {-errno, true};
+  }
+  return {};
 }
 
 }  // namespace riolog

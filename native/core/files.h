@@ -50,4 +50,16 @@ struct FileCall {
 // A descriptor that is opened goes into `files`.
 int64_t runFileCall(const FileCall& call, OpenFiles* files);
 
+// What became of a commit: 0, or a negative errno and which half of it failed.
+struct CommitResult {
+  int64_t result = 0;
+  bool inSync = false;
+};
+
+// Writes all of it at `position` and makes it durable, holding up the calling thread: by fdatasync
+// behind the whole write, or with `dsync` by RWF_DSYNC on each write (pwritev2(2)), where there is
+// that. A short write goes on from its last whole block, as O_DIRECT asks.
+CommitResult commitBlocking(int fd, const uint8_t* data, uint64_t length, uint64_t position,
+                            bool dsync) noexcept;
+
 }  // namespace riolog

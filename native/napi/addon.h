@@ -5,17 +5,23 @@
 #include <napi.h>
 
 #include <memory>
+#include <unordered_map>
 
 #include "core/files.h"
 #include "core/memory.h"
 
 namespace riolog::binding {
 
+struct PendingCommit;
+
 struct AddonData {
   // Shared with each view of memory: at the end of an environment the views may go last.
   std::shared_ptr<MemoryTable> memories = std::make_shared<MemoryTable>();
   // Shared with calls on libuv's thread pool.
   std::shared_ptr<OpenFiles> files = std::make_shared<OpenFiles>();
+  // Commits on that pool whose callbacks have not been called, by the numbers that JavaScript has.
+  std::unordered_map<uint32_t, std::shared_ptr<PendingCommit>> commits;
+  uint32_t lastCommit = 0;
 };
 
 inline AddonData& dataOf(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }

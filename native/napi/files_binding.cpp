@@ -1,9 +1,33 @@
+#include <condition_variable>
+#include <mutex>
 #include <string>
 
 #include "addon.h"
 #include "core/files.h"
 
 namespace riolog::binding {
+
+// Where a thread of the pool leaves what became of a commit, and JavaScript's thread may wait for
+// it.
+struct PendingCommit {
+  void finish(CommitResult result) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    found = result;
+    isDone = true;
+    done.notify_all();
+  }
+
+  CommitResult await() {
+    std::unique_lock<std::mutex> lock(mutex);
+    done.wait(lock, [this] { return isDone; });
+    return found;
+  }
+
+  std::mutex mutex;
+  std::condition_variable done;
+  bool isDone = false;
+  CommitResult found;
+};
 
 namespace {
 
@@ -57,6 +81,84 @@ Napi::Value fileCall(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, static_cast<double>(runFileCall(call, dataOf(env).files.get())));
 }
 
+// Owns the memory until the disk has it: JavaScript may have forgotten it by then.
+class CommitWorker : public Napi::AsyncWorker {
+ public:
+  CommitWorker(const Napi::Function& callback, int fd, Memory* memory, uint64_t offset,
+               uint64_t length, uint64_t position, bool dsync)
+      : Napi::AsyncWorker(callback, "riolog:commit"),
+        id_(++dataOf(callback.Env()).lastCommit),
+        fd_(fd),
+        memory_(memory),
+        offset_(offset),
+        length_(length),
+        position_(position),
+        dsync_(dsync) {
+    memory_->retain();
+    dataOf(callback.Env()).commits.emplace(id_, pending_);
+  }
+  ~CommitWorker() override { memory_->release(); }
+  CommitWorker(const CommitWorker&) = delete;
+  CommitWorker& operator=(const CommitWorker&) = delete;
+
+  uint32_t id() const noexcept { return id_; }
+
+  void Execute() override {
+    pending_->finish(commitBlocking(fd_, memory_->data() + offset_, length_, position_, dsync_));
+  }
+
+  std::vector<napi_value> GetResult(Napi::Env env) override {
+    dataOf(env).commits.erase(id_);
+    const CommitResult found = pending_->await();
+    return {Napi::Number::New(env, static_cast<double>(found.result)),
+            Napi::Boolean::New(env, found.inSync)};
+  }
+
+ private:
+  std::shared_ptr<PendingCommit> pending_ = std::make_shared<PendingCommit>();
+  uint32_t id_;
+  int fd_;
+  Memory* memory_;
+  uint64_t offset_;
+  uint64_t length_;
+  uint64_t position_;
+  bool dsync_;
+};
+
+// (fd, memory, memoryOffset, length, position, dsync, callback(result, inSync)) -> a number for it
+Napi::Value commit(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Memory* memory = dataOf(env).memories->find(info[1].As<Napi::Number>().Int32Value());
+  const auto offset = toLsn(info[2]);
+  const auto length = toLsn(info[3]);
+  if (memory == nullptr || offset > memory->size() || length > memory->size() - offset) {
+    Napi::RangeError::New(env, "no such memory").ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  auto* worker =
+      new CommitWorker(info[6].As<Napi::Function>(), info[0].As<Napi::Number>().Int32Value(),
+                       memory, offset, length, toLsn(info[4]), info[5].As<Napi::Boolean>().Value());
+  const uint32_t id = worker->id();
+  worker->Queue();
+  return Napi::Number::New(env, id);
+}
+
+// (commit) -> { result, inSync }, when the disk has answered; the callback comes all the same
+Napi::Value awaitCommit(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto& commits = dataOf(env).commits;
+  const auto at = commits.find(info[0].As<Napi::Number>().Uint32Value());
+  if (at == commits.end()) {
+    Napi::RangeError::New(env, "no such commit").ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  const CommitResult found = at->second->await();
+  Napi::Object answer = Napi::Object::New(env);
+  answer.Set("result", Napi::Number::New(env, static_cast<double>(found.result)));
+  answer.Set("inSync", Napi::Boolean::New(env, found.inSync));
+  return answer;
+}
+
 // (fd) -> 0, or a negative errno
 Napi::Value closeFile(const Napi::CallbackInfo& info) {
   const int result = dataOf(info.Env()).files->close(info[0].As<Napi::Number>().Int32Value());
@@ -67,6 +169,8 @@ Napi::Value closeFile(const Napi::CallbackInfo& info) {
 
 void exportFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("fileCall", Napi::Function::New(env, fileCall));
+  exports.Set("commit", Napi::Function::New(env, commit));
+  exports.Set("awaitCommit", Napi::Function::New(env, awaitCommit));
   exports.Set("closeFile", Napi::Function::New(env, closeFile));
 }
 

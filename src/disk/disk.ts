@@ -14,6 +14,12 @@ export interface DiskBuffer {
   readonly bytes: Uint8Array
 }
 
+/**
+ * How a commit makes its bytes durable. `fdatasync`: a write, and fdatasync(2) strictly behind it.
+ * `dsync`: one write with RWF_DSYNC (pwritev2(2)), which on a device that can (FUA) flushes no cache.
+ */
+export type SyncMode = 'fdatasync' | 'dsync'
+
 export interface Disk {
   readonly engine: EngineName
 
@@ -38,6 +44,8 @@ export interface DiskDirectory {
   readonly path: string
   list(): Promise<string[]>
   open(name: string, how: OpenHow, mode: number): Promise<DiskFile>
+  /** A file without a name, to measure with; undefined where there is no such thing (O_TMPFILE). */
+  openScratch(): Promise<DiskFile | undefined>
   unlink(name: string): Promise<void>
   /** Gives an open file of this directory another name, which nothing may have. */
   rename(file: DiskFile, name: string): Promise<void>
@@ -78,16 +86,22 @@ export interface DiskFile {
   sync(): Promise<void>
   syncBlocking(): void
   /**
-   * Writes all of it and then syncs the bytes, the sync strictly behind the whole write; `done` is
-   * called once, without an error only if both came back good.
+   * Writes all of it and syncs the bytes, by `sync`; `done` is called once, without an error only if all
+   * of that came back good.
    */
   commit(
     buffer: DiskBuffer,
     offset: number,
     length: number,
     position: number,
+    sync: SyncMode,
     done: (error: Error | undefined) => void,
   ): void
+  /**
+   * Holds up the thread until a commit of this file is done and its `done` was called, the oldest or
+   * another one. Only while one is under way.
+   */
+  waitForCommit(): void
 
   /** No operation may be in flight. */
   close(): void

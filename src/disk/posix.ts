@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { errnoName, fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
 import { alignmentOf, DEFAULT_ALIGNMENT } from '../ring/direct-alignment.ts'
-import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow } from './disk.ts'
+import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow, SyncMode } from './disk.ts'
 
 /** FileCall::Kind in native/core/files.h */
 const OPEN_AT = 0
@@ -15,6 +15,8 @@ const DROP_CACHE = 4
 
 /** macOS has no O_DIRECT; 0 then, and the file counts as not direct. */
 const O_DIRECT = fs.constants.O_DIRECT ?? 0
+/** __O_TMPFILE | O_DIRECTORY (include/uapi/asm-generic/fcntl.h); Node has no constant for it. */
+const O_TMPFILE = process.platform === 'linux' ? 0o20000000 | fs.constants.O_DIRECTORY : 0
 
 const FLAGS: Record<OpenHow, number> = {
   read: fs.constants.O_RDONLY,
@@ -102,6 +104,18 @@ export class PosixDirectory implements DiskDirectory {
     return this.#makeFile(fd, name, direct, this)
   }
 
+  /** On Linux: O_TMPFILE (open(2)), which not every file system has, and which leaves nothing behind. */
+  async openScratch(): Promise<DiskFile | undefined> {
+    const flags = fs.constants.O_RDWR | O_TMPFILE | O_DIRECT
+    if (O_TMPFILE === 0) return undefined
+    try {
+      const fd = await fileCall(OPEN_AT, 'openat', this.fd, '.', flags, 0o600)
+      return this.#makeFile(fd, '(scratch)', true, this)
+    } catch {
+      return undefined
+    }
+  }
+
   async unlink(name: string): Promise<void> {
     await fileCall(UNLINK_AT, 'unlinkat', this.fd, name)
   }
@@ -155,8 +169,11 @@ export abstract class PosixFile implements DiskFile {
     offset: number,
     length: number,
     position: number,
+    sync: SyncMode,
     done: (error: Error | undefined) => void,
   ): void
+
+  abstract waitForCommit(): void
 
   size(): number {
     return attempt(() => fs.fstatSync(this.fd)).size

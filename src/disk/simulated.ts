@@ -5,7 +5,7 @@
  */
 import { SystemError } from '../errors.ts'
 import { MIN_ALIGNMENT, SECTOR_BYTES } from '../segment/format.ts'
-import type { Disk, DiskBuffer, DiskDirectory, DiskFile, OpenHow } from './disk.ts'
+import type { Disk, DiskBuffer, DiskDirectory, DiskFile, OpenHow, SyncMode } from './disk.ts'
 
 const ENOENT = -2
 const EIO = -5
@@ -242,14 +242,19 @@ export class SimulatedDevice {
     for (let at = position; at < end; at += SECTOR_BYTES) inode.dirty.add(at / SECTOR_BYTES)
   }
 
-  sync(inode: Inode): void {
+  /** Of a range, where one is given: its bytes and the file's length. */
+  sync(inode: Inode, from = 0, length = Number.POSITIVE_INFINITY): void {
     if (inode.durable.length !== inode.visible.length) {
       const resized = new Uint8Array(inode.visible.length)
       resized.set(inode.durable.subarray(0, resized.length))
       inode.durable = resized
     }
-    for (const sector of inode.dirty) copySector(inode.visible, inode.durable, sector)
-    inode.dirty.clear()
+    for (const sector of inode.dirty) {
+      const at = sector * SECTOR_BYTES
+      if (at < from || at >= from + length) continue
+      copySector(inode.visible, inode.durable, sector)
+      inode.dirty.delete(sector)
+    }
   }
 }
 
@@ -349,6 +354,8 @@ class SimulatedDirectory implements DiskDirectory {
     })
   }
 
+  async openScratch(): Promise<undefined> {}
+
   unlink(name: string): Promise<void> {
     return later(this.#device, () => {
       this.#device.enter('unlink', name)
@@ -384,6 +391,8 @@ class SimulatedFile implements DiskFile {
   readonly #device: SimulatedDevice
   readonly #inode: Inode
   #hasLock = false
+  /** Finish what is left of a commit at once. */
+  readonly #commits: (() => void)[] = []
 
   constructor(device: SimulatedDevice, inode: Inode, name: string) {
     this.#device = device
@@ -461,14 +470,46 @@ class SimulatedFile implements DiskFile {
     offset: number,
     length: number,
     position: number,
+    sync: SyncMode,
     done: (error: Error | undefined) => void,
   ): void {
-    this.write(buffer, offset, length, position)
-      .then(() => this.sync())
-      .then(
-        () => done(undefined),
-        error => done(error),
-      )
+    const steps = [
+      () => this.writeBlocking(buffer, offset, length, position),
+      () => this.#syncCommitted(sync, position, length),
+    ]
+    const finish = (error?: Error) => {
+      const at = this.#commits.indexOf(finishNow)
+      if (at < 0) return
+      this.#commits.splice(at, 1)
+      done(error)
+    }
+    const finishNow = () => {
+      try {
+        while (steps.length > 0) steps.shift()!()
+      } catch (error) {
+        // Nothing completes any more, so whoever waits must not go on as if it had.
+        if (error instanceof PowerCut) throw error
+        return finish(error as Error)
+      }
+      finish()
+    }
+    this.#commits.push(finishNow)
+    const step = () => later(this.#device, () => steps.shift()?.())
+    step()
+      .then(step)
+      .then(() => finish(), finish)
+  }
+
+  waitForCommit(): void {
+    this.#commits[0]()
+  }
+
+  #syncCommitted(sync: SyncMode, position: number, length: number): void {
+    if (sync === 'fdatasync') this.syncBlocking()
+    else {
+      this.#device.enter('sync', this.name, position, length)
+      this.#device.sync(this.#inode, position, length)
+    }
   }
 
   close(): void {

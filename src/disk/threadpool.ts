@@ -2,8 +2,9 @@
 
 import * as fs from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
-import { fromNodeError } from '../errors.ts'
-import type { Disk, DiskBuffer, DiskDirectory } from './disk.ts'
+import { fromNodeError, SystemError } from '../errors.ts'
+import { addon } from '../native.ts'
+import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
 
 type Done = (error: Error | undefined) => void
@@ -27,7 +28,16 @@ export class ThreadPoolDisk implements Disk {
   async close(): Promise<void> {}
 }
 
+interface Commit {
+  /** Of native code's. */
+  readonly id: number
+  readonly done: (result: number, inSync: boolean) => void
+}
+
 class ThreadPoolFile extends PosixFile {
+  /** Under way, in the order of their asking. */
+  readonly #commits: Commit[] = []
+
   read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number> {
     return new Promise((resolve, reject) => {
       let total = 0
@@ -53,11 +63,33 @@ class ThreadPoolFile extends PosixFile {
     return promised(done => fsync(this.fd, done))
   }
 
-  commit(buffer: DiskBuffer, offset: number, length: number, position: number, done: Done): void {
-    this.#writeFrom(0, buffer, offset, length, position, error => {
-      if (error) return done(error)
-      fs.fdatasync(this.fd, failed => done(failed ? (fromNodeError(failed) as Error) : undefined))
-    })
+  /** One task of the pool, not one for the write and one for the sync: each costs two thread switches. */
+  commit(
+    buffer: DiskBuffer,
+    offset: number,
+    length: number,
+    position: number,
+    sync: SyncMode,
+    done: Done,
+  ): void {
+    const { id: memory } = buffer.memory
+    const tell = (result: number, inSync: boolean) => {
+      const at = this.#commits.indexOf(commit)
+      // Somebody has waited for it, and knows.
+      if (at < 0) return
+      this.#commits.splice(at, 1)
+      const syscall = inSync ? 'fdatasync' : 'write'
+      done(result < 0 ? new SystemError(result, syscall, this.name) : undefined)
+    }
+    const id = addon().commit(this.fd, memory, offset, length, position, sync === 'dsync', tell)
+    const commit = { id, done: tell }
+    this.#commits.push(commit)
+  }
+
+  waitForCommit(): void {
+    const [{ id, done }] = this.#commits
+    const { result, inSync } = addon().awaitCommit(id)
+    done(result, inSync)
   }
 
   #writeFrom(

@@ -7,10 +7,11 @@ import {
   IORING_OP_READ,
   IORING_OP_WRITE,
   IOSQE_IO_LINK,
+  RWF_DSYNC,
 } from '../ring/abi.ts'
 import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
-import type { Disk, DiskBuffer, DiskDirectory } from './disk.ts'
+import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
 import { promised } from './threadpool.ts'
 
@@ -71,6 +72,11 @@ export class UringDisk implements Disk {
 
 class UringFile extends PosixFile {
   readonly #queue: RequestQueue
+  /** Commits that are not done, and what the kernel has of them. */
+  #commits = 0
+  readonly #committing = new Set<PlainOperation>()
+  /** Somebody blocks the thread for a commit: its operations are told of at once. */
+  #awaited = false
 
   constructor(
     queue: RequestQueue,
@@ -105,23 +111,55 @@ class UringFile extends PosixFile {
   }
 
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
-    return promised(done => this.#writeFrom(0, buffer, offset, length, position, false, done))
+    return promised(done => this.#writeFrom(0, buffer, offset, length, position, undefined, done))
   }
 
   sync(): Promise<void> {
     return promised(done => fsync(this.#queue, this.fd, done))
   }
 
-  commit(buffer: DiskBuffer, offset: number, length: number, position: number, done: Done): void {
-    this.#writeFrom(0, buffer, offset, length, position, true, done)
+  commit(
+    buffer: DiskBuffer,
+    offset: number,
+    length: number,
+    position: number,
+    sync: SyncMode,
+    done: Done,
+  ): void {
+    this.#commits++
+    this.#writeFrom(0, buffer, offset, length, position, sync, error => {
+      this.#commits--
+      done(error)
+    })
     // The caller has nothing more to add: waiting for the end of the turn would only cost time.
     this.#queue.submit()
   }
 
+  waitForCommit(): void {
+    const before = this.#commits
+    this.#awaited = true
+    for (const operation of this.#committing) operation.urgent = true
+    try {
+      this.#queue.waitUntil(() => this.#commits < before, undefined)
+    } finally {
+      this.#awaited = false
+      for (const operation of this.#committing) operation.urgent = false
+    }
+  }
+
+  #pushCommit(operations: PlainOperation[]): void {
+    for (const operation of operations) {
+      operation.urgent = this.#awaited
+      this.#committing.add(operation)
+    }
+    this.#queue.push(operations)
+  }
+
   /**
-   * Writes from what is `written` on; with `synced`, an fdatasync is linked behind the write, so
-   * that it runs only after a write that did all that was asked of it. A short write breaks the link
-   * (io_uring_enter(2), IOSQE_IO_LINK): the rest is written on with a new sync behind it.
+   * Writes from what is `written` on. By `fdatasync`, that is linked behind the write, so that it runs
+   * only after a write that did all that was asked of it. A short write breaks the link
+   * (io_uring_enter(2), IOSQE_IO_LINK): the rest is written on with a new sync behind it. By `dsync`
+   * each piece is durable by itself. Undefined: nothing is.
    */
   #writeFrom(
     written: number,
@@ -129,7 +167,7 @@ class UringFile extends PosixFile {
     offset: number,
     length: number,
     position: number,
-    synced: boolean,
+    mode: SyncMode | undefined,
     done: Done,
   ): void {
     const at = resumeAt(written)
@@ -137,7 +175,7 @@ class UringFile extends PosixFile {
     const rest = length - at
     const write = transfer(IORING_OP_WRITE, fd, buffer, offset + at, rest, position + at)
     const again = (from: number) =>
-      this.#writeFrom(from, buffer, offset, length, position, synced, done)
+      this.#writeFrom(from, buffer, offset, length, position, mode, done)
 
     const afterWrite = (result: number) => {
       if (isTransient(result)) return again(written)
@@ -149,9 +187,16 @@ class UringFile extends PosixFile {
       }
     }
 
-    if (!synced) {
-      write.settle = result => (result === rest ? done(undefined) : afterWrite(result))
-      this.#queue.push([write])
+    if (mode !== 'fdatasync') {
+      write.settle = result => {
+        this.#committing.delete(write)
+        if (result === rest) done(undefined)
+        else afterWrite(result)
+      }
+      if (mode === 'dsync') {
+        write.opFlags = RWF_DSYNC
+        this.#pushCommit([write])
+      } else this.#queue.push([write])
       return
     }
     write.sqeFlags = IOSQE_IO_LINK
@@ -159,15 +204,17 @@ class UringFile extends PosixFile {
     const sync = syncRequest(fd, IORING_FSYNC_DATASYNC)
     let writeResult: number | undefined
     write.settle = result => {
+      this.#committing.delete(write)
       writeResult = result
     }
     // The last of a chain completes last, also when the kernel cancels it.
     sync.settle = result => {
+      this.#committing.delete(sync)
       if (writeResult === undefined) return done(new SystemError(-5, 'write', name))
       if (writeResult !== rest) return afterWrite(writeResult)
       done(result < 0 ? new SystemError(result, 'fdatasync', name) : undefined)
     }
-    this.#queue.push([write, sync])
+    this.#pushCommit([write, sync])
   }
 }
 

@@ -1,4 +1,5 @@
 import { chooseDisk } from '../disk/choose.ts'
+import { chooseSync, type SyncReport } from '../disk/choose-sync.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, RiologError } from '../errors.ts'
 import { checkFormat } from '../segment/format.ts'
@@ -47,6 +48,8 @@ export interface LogInfo {
   readonly segmentSize: number
   readonly alignment: number
   readonly maxRecordBytes: number
+  /** How commits become durable, and what decided it. */
+  readonly sync: SyncReport
   readonly durableLsn: number
   readonly trimLsn: number
   /** Live segments, oldest first. */
@@ -76,6 +79,7 @@ export class Log {
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
   readonly #pins = new Pins()
+  readonly #sync: SyncReport
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -84,7 +88,9 @@ export class Log {
     codec: Codec,
     opened: Opened,
     follower: Follower | undefined,
+    sync: SyncReport = { mode: 'fdatasync' },
   ) {
+    this.#sync = sync
     this.#disk = disk
     this.#follower = follower
     this.#opened = opened
@@ -113,6 +119,9 @@ export class Log {
         limits: this.#limits,
         codec,
         maxGroupBytes: options.maxGroupBytes,
+        commitsInFlight: options.commitsInFlight,
+        maxDelayMs: options.maxDelayMs,
+        sync: sync.mode,
         idleStampMs: options.idleStampMs,
         commitTimeoutMs: options.commitTimeoutMs,
         pause: milliseconds => disk.pause(milliseconds),
@@ -154,7 +163,9 @@ export class Log {
         const { opened, manifest } = await openForReading(disk, path)
         log = new Log(disk, options, codec, opened, new Follower(opened, codec, manifest))
       } else {
-        log = new Log(disk, options, codec, await openForWriting(disk, path, options), undefined)
+        const opened = await openForWriting(disk, path, options)
+        const sync = await chooseSync(options.sync, disk.engine, opened.directory)
+        log = new Log(disk, options, codec, opened, undefined, sync)
       }
     } catch (error) {
       await disk.close()
@@ -269,6 +280,16 @@ export class Log {
   async flush(): Promise<number> {
     const writer = this.#openWriter()
     return traced('flush', this.#path, () => writer.flush())
+  }
+
+  /**
+   * Makes everything appended so far durable, holding up the thread, and returns the durable LSN: for
+   * scripts, tests, and a last word before the process ends. Where others wait for the event loop it
+   * costs them the whole commit; a disk that never answers is waited for without end.
+   * @throws ERR_RIOLOG_POISONED, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
+   */
+  flushSync(): number {
+    return this.#openWriter().flushSync()
   }
 
   /**
@@ -465,6 +486,7 @@ export class Log {
       segmentSize,
       alignment,
       maxRecordBytes: this.maxRecordBytes,
+      sync: this.#sync,
       durableLsn: this.durableLsn,
       trimLsn,
       segments: chain.segments.filter(isLive).map(({ header, base }) => ({

@@ -59,6 +59,22 @@ const schema = z.strictObject({
     .max(MIB)
     .default(MIB),
   /**
+   * How a commit becomes durable: `fdatasync` behind each write, or `dsync` (RWF_DSYNC, pwritev2(2)).
+   * `auto` measures both on the log's device when it opens, idle and busy, and takes `dsync` only where it
+   * wins each time; `log.info().sync` tells. fdatasync.
+   */
+  sync: z.enum(['auto', 'fdatasync', 'dsync']).default('fdatasync'),
+  /**
+   * Commits that the disk may have at once; 1, which was the fastest on the disks that we measured. What
+   * comes back good counts only when those beside it do.
+   */
+  commitsInFlight: z.number().int().min(1).max(16).default(1),
+  /**
+   * How long an idle disk waits for more records to share a commit, in milliseconds; 0: not at all. A
+   * flush ends the wait.
+   */
+  maxDelayMs: z.number().min(0).max(1000).default(0),
+  /**
    * After so long without an append, in milliseconds, the manifest is told how far the log is durable:
    * from then on damage to the last records, too, is told from a torn tail. 0: never; 1000.
    */

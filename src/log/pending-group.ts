@@ -51,6 +51,13 @@ export class PendingGroup {
   /** Of its first record, and of its write: `performance.now`. */
   openedAt = 0
   submittedAt = 0
+  /** Its place among all that were submitted. */
+  sequence = 0
+  /** The last that was submitted when this one's commit came back good; 0: it has not. */
+  besideUpTo = 0
+  isDurable = false
+  /** Nothing more is waited for before it is cut: a flush asked, or its delay is over. */
+  isDue = false
   readonly #limit: number
 
   constructor(

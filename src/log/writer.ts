@@ -1,12 +1,12 @@
 /**
  * The commit pipeline: what stands between `append` and the disk.
  *
- * append copies a record into the open group and makes no native call. One chain (write, then
- * fdatasync) is in flight at a time; while it is, the next group fills: the sync in flight is the
- * batching window. When it completes, the group's waiters are told, the callers that were waiting
+ * append copies a record into the open group and makes no native call. One commit (a chain of write
+ * and fdatasync) is in flight at a time, unless `commitsInFlight` says more; while it is, the next group
+ * fills: the sync in flight is the batching window. When it completes, the group's waiters are told, the callers that were waiting
  * append again, and only behind them the next group is cut, sealed and submitted.
  */
-import type { DiskDirectory, DiskFile } from '../disk/disk.ts'
+import type { DiskDirectory, DiskFile, SyncMode } from '../disk/disk.ts'
 import { PoisonedError, RiologError } from '../errors.ts'
 import { GROUP_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import {
@@ -51,6 +51,10 @@ export interface WriterParts {
   readonly codec: Codec
   /** The longest group that is cut, unless a single record is longer. */
   readonly maxGroupBytes: number
+  readonly commitsInFlight: number
+  readonly sync: SyncMode
+  /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
+  readonly maxDelayMs: number
   /** Milliseconds without an append, after which the manifest is told the durable LSN; 0: never. */
   readonly idleStampMs: number
   /** Milliseconds without an answer of the disk, after which the log is poisoned; 0: never. */
@@ -85,7 +89,13 @@ export class Writer {
   #segment: LiveSegment | undefined
   #open: PendingGroup | undefined
   readonly #closed: PendingGroup[] = []
-  #inFlight: PendingGroup | undefined
+  /** Submitted and not yet known to be durable, in the order of their LSNs. */
+  readonly #inFlight: PendingGroup[] = []
+  /** How many the disk has not answered; also after a poison. */
+  #unanswered = 0
+  #submitted = 0
+  /** The group whose delay is running. */
+  #delayed: PendingGroup | undefined
   /** Synced groups of a batch that is not durable yet: until it is, they are read from memory. */
   readonly #unfinished: PendingGroup[] = []
   #cutScheduled = false
@@ -237,7 +247,7 @@ export class Writer {
       this.#open = group
       this.#closeOpenGroup()
     }
-    if (this.#inFlight === undefined) this.#scheduleCut()
+    this.#cutSoon()
     return lsns
   }
 
@@ -300,8 +310,21 @@ export class Writer {
       const last = this.#lastPending()
       if (last === undefined) return resolve(this.#durableLsn)
       last.waiters.push({ resolve: () => resolve(this.#durableLsn), reject, lsn: 0 })
-      if (last === this.#open && last.count > 0) this.#scheduleCut()
+      last.isDue = true
+      this.#cutSoon()
     })
+  }
+
+  /** The same, holding up the thread. */
+  flushSync(): number {
+    const last = this.#lastPending()
+    if (last !== undefined) last.isDue = true
+    while (this.#poison === undefined && last?.isDurable === false) {
+      this.#cut()
+      this.#inFlight.find(({ besideUpTo }) => besideUpTo === 0)?.segment.file.waitForCommit()
+    }
+    if (this.#poison) throw this.#poison
+    return this.#durableLsn
   }
 
   /** Resolves once a record of a group's length would be taken, and what was refused last. */
@@ -463,7 +486,7 @@ export class Writer {
 
   /** After a poison too: what the kernel has, it may still be writing from our memory. */
   async #reaped(): Promise<void> {
-    while (this.#inFlight !== undefined) {
+    while (this.#unanswered > 0) {
       await new Promise<void>(resolve => {
         this.#whenIdle = resolve
       })
@@ -519,21 +542,20 @@ export class Writer {
   #take(group: PendingGroup, bytes: Uint8Array, flags: number): number {
     const lsn = this.#add(group, bytes, flags)
     // Never here: callers that append in one turn share a group.
-    if (this.#inFlight === undefined) this.#scheduleCut()
+    this.#cutSoon()
     return lsn
   }
 
   #pending(): PendingGroup[] {
     const groups = [...this.#unfinished]
-    if (this.#inFlight) groups.push(this.#inFlight)
-    groups.push(...this.#closed)
+    groups.push(...this.#inFlight, ...this.#closed)
     if (this.#open && this.#open.count > 0) groups.push(this.#open)
     return groups
   }
 
   #lastPending(): PendingGroup | undefined {
     if (this.#open && this.#open.count > 0) return this.#open
-    return this.#closed.at(-1) ?? this.#inFlight
+    return this.#closed.at(-1) ?? this.#inFlight.at(-1)
   }
 
   /** Takes a record of any length; undefined when there is no room for it now. */
@@ -646,39 +668,84 @@ export class Writer {
     )
   }
 
+  #cutSoon(): void {
+    if (this.#unanswered < this.#parts.commitsInFlight) this.#scheduleCut()
+  }
+
   #cut(): void {
-    if (this.#inFlight !== undefined || this.#poison !== undefined) return
-    if (this.#closed.length === 0) this.#closeOpenGroup()
-    const group = this.#closed.shift()
-    if (group === undefined) return
-    this.#inFlight = group
+    while (this.#unanswered < this.#parts.commitsInFlight && this.#poison === undefined) {
+      if (this.#closed.length === 0 && this.#mayCut(this.#open)) this.#closeOpenGroup()
+      const group = this.#closed.shift()
+      if (group === undefined) return
+      this.#submit(group)
+    }
+  }
+
+  /** Whether the open group waits for no more records. With a delay, that begins to run here. */
+  #mayCut(group: PendingGroup | undefined): boolean {
+    const { maxDelayMs, pause } = this.#parts
+    if (group === undefined || group.count === 0) return false
+    if (maxDelayMs === 0 || group.isDue) return true
+    if (this.#delayed === group) return false
+    this.#delayed = group
+    pause(maxDelayMs).then(() => {
+      group.isDue = true
+      this.#cutSoon()
+    })
+    return false
+  }
+
+  #submit(group: PendingGroup): void {
+    this.#inFlight.push(group)
     try {
       const length = group.seal(this.#syncedLsn, this.#alignment)
       const { file, base } = group.segment
       group.submittedAt = performance.now()
+      group.sequence = ++this.#submitted
       this.#watchdog.asked()
-      file.commit(group.arena.buffer, 0, length, group.lsn - base, error =>
+      const { buffer } = group.arena
+      file.commit(buffer, 0, length, group.lsn - base, this.#parts.sync, error =>
         this.#onCommitted(group, error),
       )
+      this.#unanswered++
     } catch (error) {
       // A group that does not hold what was counted is a bug; nothing may be written on top of it.
-      this.#inFlight = undefined
-      this.#closed.unshift(group)
       this.#failAll(error)
     }
   }
 
   #onCommitted(group: PendingGroup, error: Error | undefined): void {
-    this.#inFlight = undefined
+    this.#unanswered--
     this.#watchdog.answered()
-    if (error !== undefined && this.#poison === undefined) {
-      this.#closed.unshift(group)
-      this.#failAll(error)
-    }
+    if (error !== undefined) this.#failAll(error)
     if (this.#poison !== undefined) {
-      this.#whenIdle?.()
+      if (this.#unanswered === 0) this.#whenIdle?.()
       return
     }
+    group.besideUpTo = this.#submitted
+    const landedUpTo = this.#lastLanded()
+    // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
+    // one of the two: so a commit counts when all those came back good that were in flight beside it.
+    while (this.#inFlight.length > 0) {
+      const [oldest] = this.#inFlight
+      if (oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo) break
+      this.#inFlight.shift()
+      this.#onDurable(oldest)
+    }
+    this.#prepareSpareInTime()
+    this.#offerRoom()
+    this.#scheduleCut()
+    this.#stampWhenIdle()
+  }
+
+  /** The last of the unbroken run of groups whose commits came back good. */
+  #lastLanded(): number {
+    const missing = this.#inFlight.find(({ besideUpTo }) => besideUpTo === 0)
+    return missing === undefined ? this.#submitted : missing.sequence - 1
+  }
+
+  #onDurable(group: PendingGroup): void {
+    group.isDurable = true
     this.#syncedLsn = group.end(this.#alignment)
     group.segment.firstGroupEnd ??= this.#syncedLsn
     this.#measure(group)
@@ -693,10 +760,6 @@ export class Writer {
     if (!this.#insideBatch) {
       for (const { arena } of this.#unfinished.splice(0)) this.#freeArenas.push(arena)
     }
-    this.#prepareSpareInTime()
-    this.#offerRoom()
-    this.#scheduleCut()
-    this.#stampWhenIdle()
   }
 
   #measure(group: PendingGroup): void {
@@ -853,7 +916,7 @@ export class Writer {
   #isAwaited(): boolean {
     const { length } = this.#waitingAppends
     const waits = length > 0 || this.#waitingForRoom.length > 0 || this.#whenPoisoned.size > 0
-    return this.#inFlight !== undefined || waits
+    return this.#unanswered > 0 || waits
   }
 
   /** What the disk may never answer: it rejects when the log is poisoned meanwhile. */

@@ -108,6 +108,9 @@ export const IORING_CQE_F_BUFFER = 1 << 0
 export const IORING_CQE_F_MORE = 1 << 1
 export const IORING_CQE_BUFFER_SHIFT = 16
 
+/** Of a write's rw_flags: durable when it completes (pwritev2(2); include/uapi/linux/fs.h). */
+export const RWF_DSYNC = 2
+
 export const IORING_FSYNC_DATASYNC = 1
 export const IORING_POLL_ADD_MULTI = 1 << 0
 export const IORING_RECV_MULTISHOT = 1 << 1 // in ioprio, 6.0

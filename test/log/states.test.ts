@@ -88,6 +88,7 @@ const OPERATIONS: [string, readonly string[], (log: Log, lsn: number) => unknown
   ['appendBatch', WRITES, log => log.appendBatch([ONE, ONE])],
   ['appendBatchDurable', WRITES, log => log.appendBatchDurable([ONE, ONE])],
   ['flush', WRITES, log => log.flush()],
+  ['flushSync', WRITES, log => log.flushSync()],
   ['drain', WRITES, log => log.drain()],
   ['trim', WRITES, (log, lsn) => log.trim(lsn)],
   ['rewind', WRITES, (log, lsn) => log.rewind(lsn)],

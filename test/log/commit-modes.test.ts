@@ -1,0 +1,243 @@
+/** The ways to commit: several in flight, RWF_DSYNC, a delay, holding up the thread. */
+import t from 'tap'
+import { decideSync } from '../../src/disk/choose-sync.ts'
+import type { DiskFile } from '../../src/disk/disk.ts'
+import { ioError, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { UringDisk } from '../../src/disk/uring.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions, type LogOptions } from '../../src/log/options.ts'
+import { IORING_OP_WRITE, RWF_DSYNC } from '../../src/ring/abi.ts'
+import { onEachEngine, temporaryDirectory, whyNoRing } from '../support/engines.ts'
+import { but, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
+
+const turn = () => new Promise<void>(resolve => setImmediate(resolve))
+const record = (id: number) => Buffer.from(`record ${id}`.padEnd(10 + (id % 90), '.'))
+
+const MODES: readonly LogOptions[] = [
+  { sync: 'fdatasync' },
+  { sync: 'dsync' },
+  { sync: 'fdatasync', commitsInFlight: 4 },
+  { sync: 'dsync', commitsInFlight: 4 },
+  { sync: 'auto' },
+  { maxDelayMs: 1 },
+]
+
+onEachEngine(t, 'each way of committing keeps each record', async (t, engine) => {
+  for (const mode of MODES) {
+    const path = temporaryDirectory(t)
+    const options = { engine, ...mode }
+    const log = await Log.open(path, options)
+    const lsns: number[] = []
+    const callers = Array.from({ length: 8 }, async (_, caller) => {
+      for (let i = 0; i < 25; i++) lsns.push(await log.appendDurable(record(caller * 25 + i)))
+    })
+    for (let i = 0; i < 10; i++) {
+      log.append(record(i))
+      await turn()
+      log.append(record(i))
+      t.equal(log.flushSync(), log.durableLsn)
+    }
+    await Promise.all(callers)
+    t.same(
+      [...lsns].sort((a, b) => a - b),
+      lsns,
+      'told in the order of LSNs',
+    )
+    await log.close()
+    const again = await Log.open(path, options)
+    t.equal((await recordsOf(again)).length, 8 * 25 + 20, JSON.stringify(mode))
+    await again.close()
+  }
+})
+
+onEachEngine(
+  t,
+  'flushSync makes durable what is appended, also what is in flight',
+  async (t, engine) => {
+    const log = await Log.open(temporaryDirectory(t), { engine })
+    for (let i = 0; i < 50; i++) {
+      let told = false
+      const inFlight = log.appendDurable(record(i)).then(() => {
+        told = true
+      })
+      await new Promise<void>(resolve => process.nextTick(() => process.nextTick(resolve)))
+      const lsn = log.append(record(i))
+      t.ok(log.flushSync() > lsn)
+      t.equal(told, false, 'promises are settled when the thread is free again')
+      await inFlight
+    }
+    await log.close()
+  },
+)
+
+t.test('RWF_DSYNC is one SQE', async t => {
+  const reason = await whyNoRing()
+  if (reason !== undefined) return void t.pass('needs io_uring', { skip: reason })
+  const disk = new UringDisk()
+  const log = await Log.openOn(disk, temporaryDirectory(t), checkOptions({ sync: 'dsync' }))
+  await log.appendDurable(record(0))
+  disk.queue.binding.setTracing(true)
+  await log.appendDurable(record(1))
+  const sqes = disk.queue.binding.takeTrace().map(({ opcode, opFlags }) => [opcode, opFlags])
+  t.same(sqes, [[IORING_OP_WRITE, RWF_DSYNC]])
+  await log.close()
+})
+
+t.test('auto decides by what it measured', async t => {
+  t.equal(decideSync({ idle: 0.7, busyCpus: 0.7, busyEventLoop: 0.7 }).mode, 'dsync')
+  t.equal(decideSync({ idle: 0.7, busyCpus: 25, busyEventLoop: 0.7 }).mode, 'fdatasync')
+  t.equal(decideSync({ idle: 0.7, busyCpus: 0.7, busyEventLoop: 0.97 }).mode, 'fdatasync')
+  const log = await Log.open(temporaryDirectory(t), { sync: 'auto' })
+  const { mode, measured, reason } = log.info().sync
+  t.comment(`${mode} ${JSON.stringify(measured)} ${reason ?? ''}`)
+  if (measured === undefined) t.match(reason, /./)
+  else {
+    t.equal(mode, decideSync(measured).mode)
+    t.ok(Object.values(measured).every(ratio => ratio > 0 && Number.isFinite(ratio)))
+  }
+  await log.close()
+})
+
+t.test('records of several turns share a commit during the delay; a flush ends it', async t => {
+  const log = await Log.open(temporaryDirectory(t), { maxDelayMs: 1000 })
+  for (let i = 0; i < 10; i++) {
+    log.append(record(i))
+    await turn()
+  }
+  await log.flush()
+  t.equal(log.metrics().groups, 1)
+  t.equal(log.metrics().records, 10)
+  await log.appendDurable(record(10))
+  t.equal(log.metrics().groups, 2, 'the delay ends by itself, too')
+  await log.close()
+})
+
+type Done = (error?: Error) => void
+
+/** A log whose commits are answered by the test. */
+async function held(commitsInFlight: number) {
+  const commits: Done[] = []
+  const hold = (file: DiskFile) =>
+    but(file, { commit: (...args) => void commits.push(args[5] as Done) })
+  const disk = new SimulatedDisk(new SimulatedDevice())
+  const holding = but(disk, {
+    async openDirectory(path: string) {
+      const directory = await disk.openDirectory(path)
+      const open = async (name: string, how: 'read' | 'write' | 'create' | 'createNew') =>
+        hold(await directory.open(name, how, 0o600))
+      return but(directory, { open })
+    },
+  })
+  const options = checkOptions({ segmentSize: 64 * KIB, commitsInFlight, recycledSegments: 0 })
+  const log = await Log.openOn(holding, 'held', options)
+  const told: number[] = []
+  const append = async () => {
+    const id = told.length + commits.length
+    log.appendDurable(record(id)).then(
+      lsn => told.push(lsn),
+      () => {},
+    )
+    await turn()
+  }
+  return { log, commits, told, append }
+}
+
+t.test('a commit counts when all that were in flight beside it came back good', async t => {
+  const { log, commits, told, append } = await held(3)
+  await append()
+  const start = log.durableLsn
+  for (let i = 0; i < 3; i++) await append()
+  t.equal(commits.length, 3, 'no more than the option says')
+  commits[1]()
+  commits[0]()
+  await turn()
+  t.equal(log.durableLsn, start, 'the third is still in flight')
+  t.equal(commits.length, 4, 'another one follows')
+  commits[2]()
+  await turn()
+  t.equal(told.length, 2, 'the third has the fourth beside it')
+  t.ok(log.durableLsn > start)
+  commits[3]()
+  await turn()
+  t.equal(told.length, 4)
+  t.same(
+    [...told].sort((a, b) => a - b),
+    told,
+  )
+  await log.close()
+})
+
+t.test('of commits side by side none counts when one fails', async t => {
+  const { log, commits, told, append } = await held(2)
+  await append()
+  await append()
+  const start = log.durableLsn
+  commits[0]()
+  commits[1](ioError())
+  await turn()
+  t.equal(told.length, 0)
+  t.equal(log.durableLsn, start)
+  t.throws(() => log.append(record(9)), { code: 'ERR_RIOLOG_POISONED', durableLsn: start })
+  await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
+})
+
+t.test('close after a poison waits for every commit that is in flight', async t => {
+  const { log, commits, append } = await held(3)
+  for (let i = 0; i < 3; i++) await append()
+  commits[1](ioError())
+  let closed = false
+  const closing = log.close().catch(() => {
+    closed = true
+  })
+  await turn()
+  commits[0]()
+  for (let i = 0; i < 5; i++) await turn()
+  t.equal(closed, false)
+  commits[2]()
+  await closing
+  t.equal(closed, true)
+})
+
+t.test('flushSync tells of a poison, and of nothing to do', async t => {
+  const device = new SimulatedDevice()
+  const log = await openSimulated(device)
+  t.equal(log.flushSync(), log.durableLsn)
+  log.append(record(0))
+  t.equal(log.flushSync(), log.durableLsn)
+  device.interference = ({ kind }) => (kind === 'sync' ? ioError() : undefined)
+  log.append(record(1))
+  t.throws(() => log.flushSync(), { code: 'ERR_RIOLOG_POISONED' })
+  await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
+})
+
+t.test('power cuts with several commits in flight lose nothing that was told', async t => {
+  for (const mode of MODES.slice(1, 4)) {
+    for (let cut = 0; cut < 120; cut++) {
+      const device = new SimulatedDevice()
+      const log = await openSimulated(device, mode)
+      const told: number[] = []
+      const origin = device.operations
+      device.interference = ({ index }) => {
+        if (index === origin + cut) device.cutPower()
+        return undefined
+      }
+      for (let i = 0; i < 25 && !device.isOff; i++) {
+        const appended = log.appendDurable(record(i))
+        appended.then(
+          () => told.push(i),
+          () => {},
+        )
+        await turn()
+      }
+      for (let i = 0; i < 40 && !device.isOff; i++) await turn()
+      let sector = cut
+      const next = device.afterPowerCut(() => (sector = (sector * 7919 + 13) % 104729) % 3 > 0)
+      const again = await openSimulated(next, mode)
+      const found = (await recordsOf(again)).map(({ data }) => data.toString())
+      const lost = told.filter(i => found[i] !== record(i).toString())
+      if (lost.length > 0) t.fail(`cut ${cut}, ${JSON.stringify(mode)}: lost ${lost}`)
+      await again.close()
+    }
+    t.pass(JSON.stringify(mode))
+  }
+})
