@@ -2,13 +2,14 @@
  * `npm run bench:quick`: durable appends of 128 B by 1 and by 64 callers, of riolog on both engines,
  * of node:fs with its own group commit, and of a C program on raw io_uring, side by side in
  * interleaved rounds. What counts are the ratios: the machine's speed changes from round to round.
+ * With `--modes` (`npm run bench:modes`) also of the ways to commit that are not the default.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { release, tmpdir } from 'node:os'
 import { join } from 'node:path'
 // The compiled package, as users have it.
-import { Log } from 'riolog'
+import { Log, type LogOptions } from 'riolog'
 import { type Appender, median, type Result, runClosedLoop, spread } from './closed-loop.ts'
 import { openNodeFs } from './peer-node-fs.ts'
 
@@ -20,15 +21,30 @@ const WARM_UP_BYTES = 24 << 20
 
 const root = mkdtempSync(join(process.env.RIOLOG_BENCH_DIR ?? tmpdir(), 'riolog-bench-'))
 
-async function openLog(engine: 'uring' | 'threadpool'): Promise<Appender> {
-  const log = await Log.open(join(root, engine), { engine })
+const DEFAULTS: readonly LogOptions[] = [{ engine: 'uring' }, { engine: 'threadpool' }]
+const MODES: readonly LogOptions[] = [
+  { engine: 'uring', sync: 'dsync' },
+  { engine: 'uring', commitsInFlight: 2 },
+  { engine: 'uring', commitsInFlight: 4 },
+  { engine: 'threadpool', sync: 'dsync' },
+]
+const WAYS = process.argv.includes('--modes') ? [...DEFAULTS, ...MODES] : DEFAULTS
+
+const nameOf = ({ engine, sync, commitsInFlight }: LogOptions) =>
+  ['riolog,', engine, sync, commitsInFlight && `${commitsInFlight} in flight`]
+    .filter(Boolean)
+    .join(' ')
+
+async function openLog(options: LogOptions): Promise<Appender> {
+  const path = join(root, 'log')
+  const log = await Log.open(path, options)
   for (let at = 0; at < WARM_UP_BYTES; at += 1 << 19) await log.appendDurable(Buffer.alloc(1 << 19))
   return {
-    name: `riolog, ${engine}`,
+    name: nameOf(options),
     append: record => log.appendDurable(record),
     close: async () => {
       await log.close()
-      rmSync(join(root, engine), { recursive: true })
+      rmSync(path, { recursive: true })
     },
   }
 }
@@ -62,13 +78,13 @@ function report(callers: number, results: ReadonlyMap<string, Result[]>): void {
   const yardstick = results.get(C) ?? results.get(NODE_FS)!
   console.log(`\n${callers} x ${RECORD_BYTES} B, each awaited durable; ${ROUNDS} rounds, medians`)
   console.log(
-    `${'way'.padEnd(26)} records/s   p50 us   p99 us   of ${results.has(C) ? C : NODE_FS}`,
+    `${'way'.padEnd(30)} records/s   p50 us   p99 us   of ${results.has(C) ? C : NODE_FS}`,
   )
   for (const [name, runs] of results) {
     const rate = Math.round(median(runs.map(run => run.recordsPerSecond)))
     const ratios = runs.map((run, i) => run.recordsPerSecond / yardstick[i].recordsPerSecond)
     const columns = [
-      name.padEnd(26),
+      name.padEnd(30),
       String(rate).padStart(9),
       String(median(runs.map(run => run.p50Us))).padStart(8),
       String(median(runs.map(run => run.p99Us))).padStart(8),
@@ -90,9 +106,7 @@ try {
       const add = (name: string, result: Result) =>
         results.set(name, [...(results.get(name) ?? []), result])
       if (program !== undefined) add(C, runC(program, callers))
-      for (const engine of ['uring', 'threadpool'] as const) {
-        add(`riolog, ${engine}`, await measure(() => openLog(engine), callers))
-      }
+      for (const way of WAYS) add(nameOf(way), await measure(() => openLog(way), callers))
       add(NODE_FS, await measure(() => openNodeFs(join(root, 'node-fs.bin')), callers))
     }
     report(callers, results)

@@ -14,14 +14,19 @@ namespace riolog::binding {
 
 struct PendingCommit;
 
+// By the numbers that JavaScript has for them.
+struct CommitTable {
+  std::unordered_map<uint32_t, std::shared_ptr<PendingCommit>> entries;
+  uint32_t last = 0;
+};
+
 struct AddonData {
   // Shared with each view of memory: at the end of an environment the views may go last.
   std::shared_ptr<MemoryTable> memories = std::make_shared<MemoryTable>();
   // Shared with calls on libuv's thread pool.
   std::shared_ptr<OpenFiles> files = std::make_shared<OpenFiles>();
-  // Commits on that pool whose callbacks have not been called, by the numbers that JavaScript has.
-  std::unordered_map<uint32_t, std::shared_ptr<PendingCommit>> commits;
-  uint32_t lastCommit = 0;
+  // Shared with commits on that pool: those whose callbacks have not been called.
+  std::shared_ptr<CommitTable> commits = std::make_shared<CommitTable>();
 };
 
 inline AddonData& dataOf(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }

@@ -81,13 +81,16 @@ Napi::Value fileCall(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, static_cast<double>(runFileCall(call, dataOf(env).files.get())));
 }
 
-// Owns the memory until the disk has it: JavaScript may have forgotten it by then.
+// Owns the memory and the set of descriptors until the disk has the bytes: JavaScript may have
+// forgotten both by then, and a descriptor closed under the write would be somebody else's.
 class CommitWorker : public Napi::AsyncWorker {
  public:
   CommitWorker(const Napi::Function& callback, int fd, Memory* memory, uint64_t offset,
                uint64_t length, uint64_t position, bool dsync)
       : Napi::AsyncWorker(callback, "riolog:commit"),
-        id_(++dataOf(callback.Env()).lastCommit),
+        files_(dataOf(callback.Env()).files),
+        commits_(dataOf(callback.Env()).commits),
+        id_(++commits_->last),
         fd_(fd),
         memory_(memory),
         offset_(offset),
@@ -95,7 +98,7 @@ class CommitWorker : public Napi::AsyncWorker {
         position_(position),
         dsync_(dsync) {
     memory_->retain();
-    dataOf(callback.Env()).commits.emplace(id_, pending_);
+    commits_->entries.emplace(id_, pending_);
   }
   ~CommitWorker() override { memory_->release(); }
   CommitWorker(const CommitWorker&) = delete;
@@ -108,7 +111,7 @@ class CommitWorker : public Napi::AsyncWorker {
   }
 
   std::vector<napi_value> GetResult(Napi::Env env) override {
-    dataOf(env).commits.erase(id_);
+    commits_->entries.erase(id_);
     const CommitResult found = pending_->await();
     return {Napi::Number::New(env, static_cast<double>(found.result)),
             Napi::Boolean::New(env, found.inSync)};
@@ -116,6 +119,8 @@ class CommitWorker : public Napi::AsyncWorker {
 
  private:
   std::shared_ptr<PendingCommit> pending_ = std::make_shared<PendingCommit>();
+  std::shared_ptr<OpenFiles> files_;
+  std::shared_ptr<CommitTable> commits_;
   uint32_t id_;
   int fd_;
   Memory* memory_;
@@ -146,7 +151,7 @@ Napi::Value commit(const Napi::CallbackInfo& info) {
 // (commit) -> { result, inSync }, when the disk has answered; the callback comes all the same
 Napi::Value awaitCommit(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto& commits = dataOf(env).commits;
+  const auto& commits = dataOf(env).commits->entries;
   const auto at = commits.find(info[0].As<Napi::Number>().Uint32Value());
   if (at == commits.end()) {
     Napi::RangeError::New(env, "no such commit").ThrowAsJavaScriptException();

@@ -3,6 +3,7 @@
  * fdatasync by a factor of 25 as soon as something else kept the CPU busy that takes the disk's interrupts,
  * and won on an idle machine: so it has to win idle, beside busy CPUs, and under a busy event loop.
  */
+import { once } from 'node:events'
 import { statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
@@ -102,12 +103,10 @@ async function besideBusyCpus<T>(run: () => Promise<T>): Promise<T> {
     for (;;);`
   const spinners = Array.from(
     { length: availableParallelism() },
-    () => new Worker(spin, { eval: true }),
+    () => new Worker(spin, { eval: true, execArgv: [] }),
   )
   try {
-    await Promise.all(
-      spinners.map(spinner => new Promise(resolve => spinner.once('message', resolve))),
-    )
+    await Promise.all(spinners.map(spinner => once(spinner, 'message')))
     return await run()
   } finally {
     await Promise.all(spinners.map(spinner => spinner.terminate()))

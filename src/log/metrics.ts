@@ -25,7 +25,7 @@ export interface LogMetrics {
   readonly overhead: number
   /** Microseconds from a group's first append until it is durable: the longest that a caller waits. */
   readonly appendToDurable: Distribution
-  /** Microseconds from the submission of a group's write until its sync is done. */
+  /** Microseconds from the submission of a group's write until it counts as durable. */
   readonly commit: Distribution
   readonly recordsPerGroup: Distribution
   readonly bytesPerGroup: Distribution

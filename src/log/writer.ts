@@ -697,20 +697,25 @@ export class Writer {
 
   #submit(group: PendingGroup): void {
     this.#inFlight.push(group)
+    let length: number
     try {
-      const length = group.seal(this.#syncedLsn, this.#alignment)
-      const { file, base } = group.segment
-      group.submittedAt = performance.now()
-      group.sequence = ++this.#submitted
-      this.#watchdog.asked()
-      const { buffer } = group.arena
-      file.commit(buffer, 0, length, group.lsn - base, this.#parts.sync, error =>
-        this.#onCommitted(group, error),
-      )
-      this.#unanswered++
+      length = group.seal(this.#syncedLsn, this.#alignment)
     } catch (error) {
       // A group that does not hold what was counted is a bug; nothing may be written on top of it.
       this.#failAll(error)
+      return
+    }
+    const { file, base } = group.segment
+    group.submittedAt = performance.now()
+    group.sequence = ++this.#submitted
+    this.#unanswered++
+    this.#watchdog.asked()
+    const { buffer } = group.arena
+    const done = (error: Error | undefined) => this.#onCommitted(group, error)
+    try {
+      file.commit(buffer, 0, length, group.lsn - base, this.#parts.sync, done)
+    } catch (error) {
+      done(error as Error)
     }
   }
 

@@ -1,14 +1,13 @@
 /** The ways to commit: several in flight, RWF_DSYNC, a delay, holding up the thread. */
 import t from 'tap'
 import { decideSync } from '../../src/disk/choose-sync.ts'
-import type { DiskFile } from '../../src/disk/disk.ts'
 import { ioError, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { UringDisk } from '../../src/disk/uring.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
 import { IORING_OP_WRITE, RWF_DSYNC } from '../../src/ring/abi.ts'
 import { onEachEngine, temporaryDirectory, whyNoRing } from '../support/engines.ts'
-import { but, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
+import { but, KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
 
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 const record = (id: number) => Buffer.from(`record ${id}`.padEnd(10 + (id % 90), '.'))
@@ -114,22 +113,15 @@ t.test('records of several turns share a commit during the delay; a flush ends i
 
 type Done = (error?: Error) => void
 
-/** A log whose commits are answered by the test. */
-async function held(commitsInFlight: number) {
+/** A log whose commits are answered by the test, and whose delays never end. */
+async function held(modes: LogOptions) {
   const commits: Done[] = []
-  const hold = (file: DiskFile) =>
-    but(file, { commit: (...args) => void commits.push(args[5] as Done) })
-  const disk = new SimulatedDisk(new SimulatedDevice())
-  const holding = but(disk, {
-    async openDirectory(path: string) {
-      const directory = await disk.openDirectory(path)
-      const open = async (name: string, how: 'read' | 'write' | 'create' | 'createNew') =>
-        hold(await directory.open(name, how, 0o600))
-      return but(directory, { open })
-    },
-  })
-  const options = checkOptions({ segmentSize: 64 * KIB, commitsInFlight, recycledSegments: 0 })
-  const log = await Log.openOn(holding, 'held', options)
+  const holding = withFiles(new SimulatedDisk(new SimulatedDevice()), () => ({
+    commit: (...args) => void commits.push(args[5] as Done),
+  }))
+  const disk = but(holding, { pause: () => new Promise<void>(() => {}) })
+  const options = checkOptions({ segmentSize: 1024 * KIB, ...modes })
+  const log = await Log.openOn(disk, 'held', options)
   const told: number[] = []
   const append = async () => {
     const id = told.length + commits.length
@@ -143,7 +135,7 @@ async function held(commitsInFlight: number) {
 }
 
 t.test('a commit counts when all that were in flight beside it came back good', async t => {
-  const { log, commits, told, append } = await held(3)
+  const { log, commits, told, append } = await held({ commitsInFlight: 3 })
   await append()
   const start = log.durableLsn
   for (let i = 0; i < 3; i++) await append()
@@ -168,7 +160,7 @@ t.test('a commit counts when all that were in flight beside it came back good', 
 })
 
 t.test('of commits side by side none counts when one fails', async t => {
-  const { log, commits, told, append } = await held(2)
+  const { log, commits, told, append } = await held({ commitsInFlight: 2 })
   await append()
   await append()
   const start = log.durableLsn
@@ -181,8 +173,40 @@ t.test('of commits side by side none counts when one fails', async t => {
   await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
 })
 
+t.test('a flush ends the delay, and more than the option says is never in flight', async t => {
+  const { log, commits, append } = await held({ commitsInFlight: 2, maxDelayMs: 1000 })
+  for (let i = 1; i <= 3; i++) {
+    await append()
+    t.equal(commits.length, Math.min(i - 1, 2), 'the delay never ends')
+    log.flush().catch(() => {})
+    await turn()
+    t.equal(commits.length, Math.min(i, 2))
+  }
+  for (let i = 0; i < 3; i++) {
+    commits[i]()
+    await turn()
+  }
+  t.equal(commits.length, 3)
+  await log.close()
+})
+
+t.test('a commit that throws poisons', async t => {
+  let throws = false
+  const disk = withFiles(new SimulatedDisk(new SimulatedDevice()), file => ({
+    commit: (...args) => {
+      if (throws) throw new Error('no such memory')
+      file.commit(...args)
+    },
+  }))
+  const log = await Log.openOn(disk, 'throwing', checkOptions({ segmentSize: 64 * KIB }))
+  await log.appendDurable(record(0))
+  throws = true
+  await t.rejects(log.appendDurable(record(1)), { code: 'ERR_RIOLOG_POISONED' })
+  await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
+})
+
 t.test('close after a poison waits for every commit that is in flight', async t => {
-  const { log, commits, append } = await held(3)
+  const { log, commits, append } = await held({ commitsInFlight: 3 })
   for (let i = 0; i < 3; i++) await append()
   commits[1](ioError())
   let closed = false

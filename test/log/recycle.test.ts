@@ -7,7 +7,7 @@ import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions } from '../../src/log/options.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
-import { but, openSimulated, recordsOf } from '../support/simulated.ts'
+import { openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
 
 const SEGMENT = 64 << 10
 const RECORD = Buffer.alloc(3000, 'r')
@@ -167,22 +167,14 @@ t.test('a file that is being read is not kept', async t => {
   const held = new Promise<void>(resolve => {
     release = resolve
   })
-  const disk = but(simulated, {
-    openDirectory: async path => {
-      const directory = await simulated.openDirectory(path)
-      return but(directory, {
-        open: async (...args) => {
-          const file = await directory.open(...args)
-          const { name } = file
-          return but(file, {
-            read: async (...asked) => {
-              if (name === heldName) await held
-              return file.read(...asked)
-            },
-          })
-        },
-      })
-    },
+  const disk = withFiles(simulated, file => {
+    const { name } = file
+    return {
+      read: async (...asked) => {
+        if (name === heldName) await held
+        return file.read(...asked)
+      },
+    }
   })
   const options = checkOptions({ segmentSize: SEGMENT, idleStampMs: 0, recycledSegments: 8 })
   let log = await Log.openOn(disk, 'simulated', options)

@@ -9,7 +9,7 @@ import {
 import { PoisonedError } from '../../src/errors.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions } from '../../src/log/options.ts'
-import { but, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
+import { KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
 
 const LIMIT_MS = 40
 const SEGMENT = /\.seg$/
@@ -107,30 +107,20 @@ for (const [name, file, heldSync, change] of [
     })
     const inFlight = new Set<string>()
     const closedEarly: string[] = []
-    const disk = but(simulated, {
-      openDirectory: async path => {
-        const directory = await simulated.openDirectory(path)
-        return but(directory, {
-          open: async (...args) => {
-            const opened = await directory.open(...args)
-            return but(opened, {
-              sync: async () => {
-                if (holds && file.test(opened.name) && ++syncs === heldSync) {
-                  inFlight.add(opened.name)
-                  await held
-                }
-                await opened.sync()
-                inFlight.delete(opened.name)
-              },
-              close: () => {
-                if (inFlight.has(opened.name)) closedEarly.push(opened.name)
-                opened.close()
-              },
-            })
-          },
-        })
+    const disk = withFiles(simulated, opened => ({
+      sync: async () => {
+        if (holds && file.test(opened.name) && ++syncs === heldSync) {
+          inFlight.add(opened.name)
+          await held
+        }
+        await opened.sync()
+        inFlight.delete(opened.name)
       },
-    })
+      close: () => {
+        if (inFlight.has(opened.name)) closedEarly.push(opened.name)
+        opened.close()
+      },
+    }))
     // So large that no other segment is on its way: nothing else holds the close up.
     const options = { segmentSize: 1024 * KIB, commitTimeoutMs: LIMIT_MS, idleStampMs: 0 }
     const log = await Log.openOn(disk, 'simulated', checkOptions(options))

@@ -1,8 +1,10 @@
-/** What the log loses when one of its safeguards is taken out: recycling, and a disk that never answers. */
+/** What the log loses when one of its safeguards is taken out: recycling, a disk that never answers, the ways to commit. */
 import type { Mutation } from './mutation.ts'
 
 const tests = ['test/log/recycle.test.ts']
 const stuck = ['test/log/stuck.test.ts']
+const modes = ['test/log/commit-modes.test.ts']
+const writer = 'src/log/writer.ts'
 const pool = 'src/log/recycle-pool.ts'
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -106,7 +108,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'a manifest update is waited for without end',
-    file: 'src/log/writer.ts',
+    file: writer,
     from: 'return await Promise.race([asked, poisoned])',
     to: 'return await Promise.race([asked])',
     tests: stuck,
@@ -114,7 +116,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'who waits for a segment is not counted',
-    file: 'src/log/writer.ts',
+    file: writer,
     from: 'bytes: Buffer.from(bytes), flags }, resolve, reject })\n      this.#watchdog.asked()',
     to: 'bytes: Buffer.from(bytes), flags }, resolve, reject })',
     tests: stuck,
@@ -130,7 +132,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'closing does not wait for what nobody waits for any more',
-    file: 'src/log/writer.ts',
+    file: writer,
     from: '    await Promise.allSettled(this.#asked)\n',
     to: '',
     tests: stuck,
@@ -138,7 +140,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'the file of a fork is closed under its sync',
-    file: 'src/log/writer.ts',
+    file: writer,
     from: 'this.#abandoned.push(Promise.resolve(segment.file))',
     to: 'segment.file.close()',
     tests: stuck,
@@ -150,5 +152,93 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'if (!moved && error.lsn === badAt) throw error',
     to: 'if (!moved && badAt !== undefined) throw error',
     tests: ['test/log/read-only.test.ts'],
+  },
+  {
+    rule: 'commits',
+    name: 'a commit counts beside one that is not answered',
+    file: writer,
+    from: 'oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo',
+    to: 'oldest.besideUpTo === 0',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'a commit counts before it is answered',
+    file: writer,
+    from: 'oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo',
+    to: 'oldest.besideUpTo > landedUpTo',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'more commits in flight than allowed',
+    file: writer,
+    from: 'while (this.#unanswered < this.#parts.commitsInFlight && ',
+    to: 'while (',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'closing does not wait for every commit',
+    file: writer,
+    from: 'while (this.#unanswered > 0) {',
+    to: 'while (this.#unanswered > 2) {',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'a commit that comes back good clears a poison',
+    file: writer,
+    from: '    if (this.#poison !== undefined) {\n      if (this.#unanswered === 0)',
+    to: '    if (this.#poison !== undefined && error !== undefined) {\n      if (this.#unanswered === 0)',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'no delay',
+    file: writer,
+    from: 'if (maxDelayMs === 0 || group.isDue) return true',
+    to: 'return true',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'a flush waits for the delay',
+    file: writer,
+    from: '      last.isDue = true\n',
+    to: '',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'RWF_DSYNC is not asked for',
+    file: 'src/disk/uring.ts',
+    from: '        write.opFlags = RWF_DSYNC\n',
+    to: '',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'a blocking wait is told of no completion',
+    file: 'src/disk/uring.ts',
+    from: 'for (const operation of this.#committing) operation.urgent = true',
+    to: 'for (const operation of this.#committing) operation.urgent = false',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'a commit that was waited for is told twice',
+    file: 'src/disk/threadpool.ts',
+    from: '      if (at < 0) return\n',
+    to: '',
+    tests: modes,
+  },
+  {
+    rule: 'commits',
+    name: 'dsync makes nothing durable',
+    file: 'src/disk/simulated.ts',
+    from: '      this.#device.sync(this.#inode, position, length)\n',
+    to: '',
+    tests: modes,
   },
 ]

@@ -1,3 +1,4 @@
+import type { Disk, DiskFile } from '../../src/disk/disk.ts'
 import { type SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
@@ -24,6 +25,21 @@ export function but<T extends object>(target: T, methods: Partial<T>): T {
       if (replaced !== undefined) return replaced
       const value = object[key as keyof T]
       return typeof value === 'function' ? value.bind(object) : value
+    },
+  })
+}
+
+/** A disk as it is, but for some methods of each file that it opens. */
+export function withFiles(disk: Disk, methods: (file: DiskFile) => Partial<DiskFile>): Disk {
+  return but(disk, {
+    openDirectory: async (...place) => {
+      const directory = await disk.openDirectory(...place)
+      return but(directory, {
+        open: async (...asked) => {
+          const file = await directory.open(...asked)
+          return but(file, methods(file))
+        },
+      })
     },
   })
 }
