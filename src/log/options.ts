@@ -61,7 +61,8 @@ const schema = z.strictObject({
   /**
    * How a commit becomes durable: `fdatasync` behind each write, or `dsync` (RWF_DSYNC, pwritev2(2)).
    * `auto` measures both on the log's device when it opens, idle and busy, and takes `dsync` only where it
-   * wins each time; `log.info().sync` tells. fdatasync.
+   * wins each time; `log.info().sync` tells. Where a file system has no RWF_DSYNC, `dsync` poisons at the
+   * first commit (EOPNOTSUPP). fdatasync.
    */
   sync: z.enum(['auto', 'fdatasync', 'dsync']).default('fdatasync'),
   /**

@@ -190,6 +190,21 @@ t.test('a flush ends the delay, and more than the option says is never in flight
   await log.close()
 })
 
+t.test('the groups of a batch are submitted as far as the option goes', async t => {
+  const { log, commits } = await held({ commitsInFlight: 2, maxGroupBytes: 4 * KIB })
+  const start = log.durableLsn
+  const lsns = log.appendBatch(Array.from({ length: 5 }, () => Buffer.alloc(3000, 1)))
+  for (let answered = 0; answered < 5; answered++) {
+    await turn()
+    t.equal(commits.length, Math.min(answered + 2, 5))
+    t.ok(log.durableLsn <= Math.max(start, lsns[0]), 'none before all')
+    commits[answered]()
+  }
+  await turn()
+  t.ok(log.durableLsn > lsns[4])
+  await log.close()
+})
+
 t.test('a commit that throws poisons', async t => {
   let throws = false
   const disk = withFiles(new SimulatedDisk(new SimulatedDevice()), file => ({
