@@ -130,6 +130,7 @@ export class Log {
         onForked: () => {
           this.#sweeping = this.#sweep()
         },
+        onDurable: () => {},
       })
   }
 

@@ -1,27 +1,17 @@
 /** A group on its way to the disk: filled by append, sealed when it is submitted, kept until durable. */
-import { allocateBuffer } from '../disk/buffer.ts'
-import type { DiskBuffer } from '../disk/disk.ts'
 import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import {
   BATCH_NONE,
   claimedLength,
   flagsOf,
   RECORD_CONTINUATION,
+  RECORD_GOES_ON,
   type StoredRecord,
   sealGroup,
 } from '../segment/group.ts'
+import type { Arena } from './arena-pool.ts'
+import type { Fragments } from './fragments.ts'
 import type { LiveSegment } from './live-chain.ts'
-
-/** Aligned memory for one group of the longest kind. The pages that nobody touches cost nothing. */
-export class Arena {
-  readonly buffer: DiskBuffer
-  readonly words: Uint32Array
-
-  constructor(bytes: number) {
-    this.buffer = allocateBuffer(bytes)
-    this.words = new Uint32Array(this.buffer.memory.buffer)
-  }
-}
 
 export interface Waiter {
   resolve(lsn: number): void
@@ -129,4 +119,25 @@ export class PendingGroup {
     const from = at + RECORD_HEADER_BYTES
     return { lsn, flags: flagsOf(bytes, at), from, to: from + claimedLength(bytes, at) }
   }
+}
+
+/** A copy of the record at an LSN, from groups in their order; undefined when none starts there. */
+export function readPending(
+  groups: readonly PendingGroup[],
+  lsn: number,
+  fragments: Fragments,
+): Uint8Array | undefined {
+  const at = groups.findIndex(group => lsn >= group.lsn && lsn < group.lsn + group.fill)
+  const found = at < 0 ? undefined : groups[at].recordAt(lsn)
+  if (found === undefined) return undefined
+  let { segment, bytes } = groups[at]
+  const piece = { ...found, segment, bytes: bytes.subarray(found.from, found.to) }
+  let whole = fragments.take(piece)
+  for (const group of groups.slice(at + 1)) {
+    if (whole !== undefined || (found.flags & RECORD_GOES_ON) === 0) break
+    const next = group.recordAt(group.lsn + GROUP_HEADER_BYTES)!
+    ;({ segment, bytes } = group)
+    whole = fragments.take({ ...next, segment, bytes: bytes.subarray(next.from, next.to) })
+  }
+  return whole?.data
 }

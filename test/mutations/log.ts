@@ -4,6 +4,9 @@ import type { Mutation } from './mutation.ts'
 const tests = ['test/log/recycle.test.ts']
 const stuck = ['test/log/stuck.test.ts']
 const modes = ['test/log/commit-modes.test.ts']
+const health = 'src/log/health.ts'
+const queue = 'src/log/commit-queue.ts'
+const current = 'src/log/current-segment.ts'
 const writer = 'src/log/writer.ts'
 const pool = 'src/log/recycle-pool.ts'
 
@@ -108,7 +111,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'a manifest update is waited for without end',
-    file: writer,
+    file: health,
     from: 'return await Promise.race([asked, poisoned])',
     to: 'return await Promise.race([asked])',
     tests: stuck,
@@ -117,7 +120,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stuck',
     name: 'who waits for a segment is not counted',
     file: writer,
-    from: 'bytes: Buffer.from(bytes), flags }, resolve, reject })\n      this.#watchdog.asked()',
+    from: 'bytes: Buffer.from(bytes), flags }, resolve, reject })\n      this.#health.asked()',
     to: 'bytes: Buffer.from(bytes), flags }, resolve, reject })',
     tests: stuck,
   },
@@ -132,7 +135,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'closing does not wait for what nobody waits for any more',
-    file: writer,
+    file: health,
     from: '    await Promise.allSettled(this.#asked)\n',
     to: '',
     tests: stuck,
@@ -140,8 +143,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'the file of a fork is closed under its sync',
-    file: writer,
-    from: 'this.#abandoned.push(Promise.resolve(segment.file))',
+    file: current,
+    from: 'health.abandon(Promise.resolve(segment.file))',
     to: 'segment.file.close()',
     tests: stuck,
   },
@@ -156,7 +159,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'commits',
     name: 'a commit counts beside one that is not answered',
-    file: writer,
+    file: queue,
     from: 'oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo',
     to: 'oldest.besideUpTo === 0',
     tests: modes,
@@ -164,7 +167,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'commits',
     name: 'a commit counts before it is answered',
-    file: writer,
+    file: queue,
     from: 'oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo',
     to: 'oldest.besideUpTo > landedUpTo',
     tests: modes,
@@ -172,15 +175,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'commits',
     name: 'more commits in flight than allowed',
-    file: writer,
-    from: 'while (this.#unanswered < this.#parts.commitsInFlight && ',
+    file: queue,
+    from: 'while (this.#unanswered < commitsInFlight && ',
     to: 'while (',
     tests: modes,
   },
   {
     rule: 'commits',
     name: 'closing does not wait for every commit',
-    file: writer,
+    file: queue,
     from: 'while (this.#unanswered > 0) {',
     to: 'while (this.#unanswered > 2) {',
     tests: modes,
@@ -188,15 +191,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'commits',
     name: 'a commit that comes back good clears a poison',
-    file: writer,
-    from: '    if (this.#poison !== undefined) {\n      if (this.#unanswered === 0)',
-    to: '    if (this.#poison !== undefined && error !== undefined) {\n      if (this.#unanswered === 0)',
+    file: queue,
+    from: '    if (health.poison !== undefined) {\n      if (this.#unanswered === 0)',
+    to: '    if (health.poison !== undefined && error !== undefined) {\n      if (this.#unanswered === 0)',
     tests: modes,
   },
   {
     rule: 'commits',
     name: 'no delay',
-    file: writer,
+    file: queue,
     from: 'if (maxDelayMs === 0 || group.isDue) return true',
     to: 'return true',
     tests: modes,
@@ -204,7 +207,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'commits',
     name: 'a flush waits for the delay',
-    file: writer,
+    file: queue,
     from: '      last.isDue = true\n',
     to: '',
     tests: modes,

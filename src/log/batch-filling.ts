@@ -1,0 +1,29 @@
+/** Copies the records of a batch into its groups, as {@link layOut} has laid them out. */
+import { RECORD_CONTINUATION, RECORD_GOES_ON } from '../segment/group.ts'
+import type { Cut } from './batch-layout.ts'
+import type { Packed } from './codec.ts'
+
+/**
+ * Copies records, from one place among them to another; adds the LSNs of those that begin.
+ * @param add takes a record, or a fragment of one, with its RECORD_* flags
+ */
+export function fillGroup(
+  records: readonly Packed[],
+  from: Cut,
+  end: Cut,
+  lsns: number[],
+  add: (bytes: Uint8Array, flags: number) => number,
+): void {
+  let { record, byte } = from
+  while (record < end.record || byte < (record === end.record ? end.byte : 0)) {
+    const { bytes, flags } = records[record]
+    const to = record === end.record ? end.byte : bytes.length
+    const goesOn = to < bytes.length ? RECORD_GOES_ON : 0
+    const continues = byte > 0 ? RECORD_CONTINUATION : 0
+    const lsn = add(bytes.subarray(byte, to), flags | goesOn | continues)
+    if (byte === 0) lsns.push(lsn)
+    if (goesOn !== 0) return
+    record++
+    byte = 0
+  }
+}

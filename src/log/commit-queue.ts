@@ -1,0 +1,328 @@
+/**
+ * Groups on their way to the disk: one fills, those behind it are closed, in flight, durable.
+ *
+ * One commit (a chain of write and fdatasync) is in flight at a time, unless `commitsInFlight` says more;
+ * while it is, the next group fills: the sync in flight is the batching window. When it completes, the
+ * group's waiters are told, the callers that were waiting append again, and only behind them the next
+ * group is cut, sealed and submitted.
+ */
+import type { SyncMode } from '../disk/disk.ts'
+import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
+import type { Arena, ArenaPool } from './arena-pool.ts'
+import type { Health } from './health.ts'
+import type { CommitMetrics } from './metrics.ts'
+import type { PendingGroup, Waiter } from './pending-group.ts'
+
+export interface CommitQueueParts {
+  readonly alignment: number
+  /** The end of the log as recovery found it. */
+  readonly end: number
+  readonly commitsInFlight: number
+  readonly sync: SyncMode
+  /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
+  readonly maxDelayMs: number
+  /** Lets others go first, for so many milliseconds. */
+  readonly pause: (milliseconds: number) => Promise<void>
+  readonly arenas: ArenaPool
+  readonly health: Health
+  readonly metrics: CommitMetrics
+  /** A commit came back good, and who waited for it is told: memory may be free. */
+  readonly onCommitted: () => void
+  /** The durable LSN has moved. */
+  readonly onDurable: (durableLsn: number) => void
+}
+
+export class CommitQueue {
+  readonly #parts: CommitQueueParts
+  readonly #alignment: number
+  /** D: the end of what has been synced, also of a batch whose last group has not. */
+  #syncedLsn: number
+  /** What is promised: never inside a batch. */
+  #durableLsn: number
+  #insideBatch = false
+  /** The end of everything appended, up to the open group. */
+  #position: number
+  #open: PendingGroup | undefined
+  readonly #closed: PendingGroup[] = []
+  /** Submitted and not yet known to be durable, in the order of their LSNs. */
+  readonly #inFlight: PendingGroup[] = []
+  /** How many the disk has not answered; also after a poison. */
+  #unanswered = 0
+  #submitted = 0
+  /** The group whose delay is running. */
+  #delayed: PendingGroup | undefined
+  /** Synced groups of a batch that is not durable yet: until it is, they are read from memory. */
+  readonly #unfinished: PendingGroup[] = []
+  #cutScheduled = false
+  /** Resolvers of those who wait for the durable LSN to move. */
+  #watchers: (() => void)[] = []
+  #whenAnswered: (() => void) | undefined
+  #stopped = false
+
+  constructor(parts: CommitQueueParts) {
+    this.#parts = parts
+    this.#alignment = parts.alignment
+    this.#syncedLsn = parts.end
+    this.#durableLsn = parts.end
+    this.#position = parts.end
+  }
+
+  get durableLsn(): number {
+    return this.#durableLsn
+  }
+
+  /** The end of everything appended. */
+  get end(): number {
+    return this.#open && this.#open.count > 0 ? this.#open.end(this.#alignment) : this.#position
+  }
+
+  /** The same, up to the group that fills. */
+  get position(): number {
+    return this.#position
+  }
+
+  /** The group that fills. */
+  get open(): PendingGroup | undefined {
+    return this.#open
+  }
+
+  /** True while the disk has not answered a commit. */
+  get isAwaited(): boolean {
+    return this.#unanswered > 0
+  }
+
+  /** All that is not durable, oldest first. */
+  pending(): PendingGroup[] {
+    const groups = [...this.#unfinished]
+    groups.push(...this.#inFlight, ...this.#closed)
+    if (this.#open && this.#open.count > 0) groups.push(this.#open)
+    return groups
+  }
+
+  lastPending(): PendingGroup | undefined {
+    if (this.#open && this.#open.count > 0) return this.#open
+    return this.#closed.at(-1) ?? this.#inFlight.at(-1)
+  }
+
+  /** Records go into this one from now on; the one before it has been closed. */
+  begin(group: PendingGroup): void {
+    this.#open = group
+  }
+
+  closeOpen(): void {
+    const group = this.#open
+    this.#open = undefined
+    if (group === undefined || group.count === 0) return
+    this.#position = group.end(this.#alignment)
+    this.#closed.push(group)
+  }
+
+  /** An open group without records gives its arena to the one that replaces it. */
+  takeUnused(): Arena | undefined {
+    if (this.#open?.count !== 0) return undefined
+    const { arena } = this.#open
+    this.#open = undefined
+    return arena
+  }
+
+  /** A fork is durable, and nothing is in the queue: the log goes on behind its link group. */
+  moveTo(end: number): void {
+    this.#position = end
+    this.#syncedLsn = end
+    this.#setDurable(end)
+  }
+
+  /** Resolves to the durable LSN once everything appended so far is durable. */
+  flush(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#parts.health.refuseIfPoisoned()
+      const last = this.lastPending()
+      if (last === undefined) return resolve(this.#durableLsn)
+      const waiter: Waiter = { resolve: () => resolve(this.#durableLsn), reject, lsn: 0 }
+      last.waiters.push(waiter)
+      last.isDue = true
+      this.cutSoon()
+    })
+  }
+
+  /** The same, holding up the thread. */
+  flushSync(): number {
+    const { health } = this.#parts
+    const last = this.lastPending()
+    if (last !== undefined) last.isDue = true
+    while (health.poison === undefined && last?.isDurable === false) {
+      this.#cut()
+      this.#inFlight.find(({ besideUpTo }) => besideUpTo === 0)?.segment.file.waitForCommit()
+    }
+    health.refuseIfPoisoned()
+    return this.#durableLsn
+  }
+
+  /** Cuts as soon as a commit may be in flight, behind what this turn of the event loop appends. */
+  cutSoon(): void {
+    if (this.#unanswered < this.#parts.commitsInFlight) this.#scheduleCut()
+  }
+
+  /**
+   * Resolves when the durable LSN is beyond a place, or will never be: the log is poisoned or closed.
+   * @param signal ends the wait, too
+   */
+  async durableBeyond(lsn: number, signal: AbortSignal | undefined): Promise<void> {
+    const goesOn = () => !this.#stopped && this.#parts.health.poison === undefined
+    while (this.#durableLsn <= lsn && goesOn() && !signal?.aborted) {
+      await new Promise<void>(resolve => {
+        const wake = () => {
+          signal?.removeEventListener('abort', wake)
+          resolve()
+        }
+        this.#watchers.push(wake)
+        signal?.addEventListener('abort', wake, { once: true })
+      })
+    }
+  }
+
+  /** Nothing is appended any more: nobody need wait for the durable LSN to move. */
+  stop(): void {
+    this.#stopped = true
+    this.#wakeWatchers()
+  }
+
+  /** The log is poisoned: none of these will be durable. */
+  fail(poison: Error): void {
+    this.#wakeWatchers()
+    for (const group of this.pending()) {
+      for (const waiter of group.waiters) waiter.reject(poison)
+    }
+  }
+
+  /** Resolves when the disk has answered every commit. */
+  async answered(): Promise<void> {
+    while (this.#unanswered > 0) {
+      await new Promise<void>(resolve => {
+        this.#whenAnswered = resolve
+      })
+    }
+  }
+
+  #setDurable(durableLsn: number): void {
+    this.#durableLsn = durableLsn
+    this.#wakeWatchers()
+    this.#parts.onDurable(durableLsn)
+  }
+
+  #wakeWatchers(): void {
+    for (const wake of this.#watchers.splice(0)) wake()
+  }
+
+  /** Behind the microtasks of this turn, and behind those that they queue: so that callers which are
+   *  several promises deep still share the group. */
+  #scheduleCut(): void {
+    if (this.#cutScheduled) return
+    this.#cutScheduled = true
+    queueMicrotask(() =>
+      process.nextTick(() => {
+        this.#cutScheduled = false
+        this.#cut()
+      }),
+    )
+  }
+
+  #cut(): void {
+    const { commitsInFlight, health } = this.#parts
+    while (this.#unanswered < commitsInFlight && health.poison === undefined) {
+      if (this.#closed.length === 0 && this.#mayCut(this.#open)) this.closeOpen()
+      const group = this.#closed.shift()
+      if (group === undefined) return
+      this.#submit(group)
+    }
+  }
+
+  /** Whether the open group waits for no more records. With a delay, that begins to run here. */
+  #mayCut(group: PendingGroup | undefined): boolean {
+    const { maxDelayMs, pause } = this.#parts
+    if (group === undefined || group.count === 0) return false
+    if (maxDelayMs === 0 || group.isDue) return true
+    if (this.#delayed === group) return false
+    this.#delayed = group
+    pause(maxDelayMs).then(() => {
+      group.isDue = true
+      this.cutSoon()
+    })
+    return false
+  }
+
+  #submit(group: PendingGroup): void {
+    const { health, sync } = this.#parts
+    this.#inFlight.push(group)
+    let length: number
+    try {
+      length = group.seal(this.#syncedLsn, this.#alignment)
+    } catch (error) {
+      // A group that does not hold what was counted is a bug; nothing may be written on top of it.
+      health.fail(error)
+      return
+    }
+    const { file, base } = group.segment
+    group.submittedAt = performance.now()
+    group.sequence = ++this.#submitted
+    this.#unanswered++
+    health.asked()
+    const { buffer } = group.arena
+    const done = (error: Error | undefined) => this.#onCommitted(group, error)
+    try {
+      file.commit(buffer, 0, length, group.lsn - base, sync, done)
+    } catch (error) {
+      done(error as Error)
+    }
+  }
+
+  #onCommitted(group: PendingGroup, error: Error | undefined): void {
+    const { health } = this.#parts
+    this.#unanswered--
+    health.answered()
+    if (error !== undefined) health.fail(error)
+    if (health.poison !== undefined) {
+      if (this.#unanswered === 0) this.#whenAnswered?.()
+      return
+    }
+    group.besideUpTo = this.#submitted
+    const landedUpTo = this.#lastLanded()
+    // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
+    // one of the two: so a commit counts when all those came back good that were in flight beside it.
+    while (this.#inFlight.length > 0) {
+      const [oldest] = this.#inFlight
+      if (oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo) break
+      this.#inFlight.shift()
+      this.#onDurable(oldest)
+    }
+    this.#parts.onCommitted()
+    this.#scheduleCut()
+  }
+
+  /** The last of the unbroken run of groups whose commits came back good. */
+  #lastLanded(): number {
+    const missing = this.#inFlight.find(({ besideUpTo }) => besideUpTo === 0)
+    return missing === undefined ? this.#submitted : missing.sequence - 1
+  }
+
+  #onDurable(group: PendingGroup): void {
+    group.isDurable = true
+    this.#syncedLsn = group.end(this.#alignment)
+    group.segment.firstGroupEnd ??= this.#syncedLsn
+    this.#measure(group)
+    if (group.batch === BATCH_FIRST) this.#insideBatch = true
+    if (group.batch === BATCH_LAST) this.#insideBatch = false
+    if (!this.#insideBatch) this.#setDurable(this.#syncedLsn)
+    for (const waiter of group.waiters) waiter.resolve(waiter.lsn)
+    this.#unfinished.push(group)
+    if (this.#insideBatch) return
+    for (const { arena } of this.#unfinished.splice(0)) this.#parts.arenas.give(arena)
+  }
+
+  #measure(group: PendingGroup): void {
+    const { lsn, count, begun, recordBytes, openedAt, submittedAt } = group
+    const writtenBytes = this.#syncedLsn - lsn
+    const figures = { lsn, count, begun, recordBytes, writtenBytes, openedAt, submittedAt }
+    this.#parts.metrics.committed(figures)
+  }
+}

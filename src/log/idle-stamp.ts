@@ -1,0 +1,48 @@
+/**
+ * Tells the manifest the durable LSN once the log is idle: the last group has nothing behind it that
+ * proves it durable. A timer that looks once in a while; setting one for each commit would cost more.
+ */
+export interface IdleStampParts {
+  /** Milliseconds without progress; 0: never. */
+  readonly idleMs: number
+  readonly durableLsn: () => number
+  /** The LSN that the manifest knows of. */
+  readonly stampedLsn: () => number
+  readonly stamp: () => Promise<unknown>
+}
+
+export class IdleStamp {
+  readonly #parts: IdleStampParts
+  #timer: NodeJS.Timeout | undefined
+  #stamping: Promise<unknown> = Promise.resolve()
+  #stopped = false
+
+  constructor(parts: IdleStampParts) {
+    this.#parts = parts
+  }
+
+  /** There was a commit. The timer holds no process open. */
+  moved(): void {
+    const { idleMs, durableLsn, stampedLsn, stamp } = this.#parts
+    if (idleMs === 0 || this.#timer !== undefined || this.#stopped) return
+    const seen = durableLsn()
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      if (durableLsn() <= stampedLsn()) return
+      if (seen === durableLsn()) this.#stamping = stamp().catch(() => {})
+      else this.moved()
+    }, idleMs)
+    this.#timer.unref()
+  }
+
+  /** No stamp begins any more. */
+  stop(): void {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+  }
+
+  /** Resolves when no stamp is under way. */
+  async settled(): Promise<void> {
+    await this.#stamping
+  }
+}
