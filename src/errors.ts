@@ -38,6 +38,8 @@ export const ERROR_CODES = [
   'ERR_RIOLOG_TRIMMED',
   'ERR_RIOLOG_REWOUND',
   'ERR_RIOLOG_LSN_EXHAUSTED',
+  'ERR_RIOLOG_GAP',
+  'ERR_RIOLOG_DIVERGED',
 ] as const
 
 export type ErrorCode = (typeof ERROR_CODES)[number]

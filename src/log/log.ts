@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { chooseDisk } from '../disk/choose.ts'
 import { chooseSync, type SyncReport } from '../disk/choose-sync.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
@@ -15,11 +16,24 @@ import { type Pin, type PinOptions, Pins } from './pins.ts'
 import { Reader } from './reader.ts'
 import type { LogRecord } from './record.ts'
 import { type DeadSegment, RecyclePool } from './recycle-pool.ts'
+import type { RawChunk } from './replication/raw-chunk.ts'
+import { RawReader } from './replication/raw-reader.ts'
+import {
+  DurableEvents,
+  type RawOptions,
+  type RawTailOptions,
+  type RawView,
+  readRaw,
+  type SealedSegment,
+} from './replication/source.ts'
 import { ReverseScan } from './reverse-scan.ts'
 import { Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
 import { traced } from './tracing.ts'
 import { Writer } from './writer.ts'
+
+/** How often a read-only log looks for more, in milliseconds. */
+const POLL_MS = 20
 
 export interface ScanOptions {
   /**
@@ -80,6 +94,7 @@ export class Log {
   #changing: Promise<void> = Promise.resolve()
   readonly #pins = new Pins()
   readonly #sync: SyncReport
+  readonly #events: DurableEvents
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -95,6 +110,7 @@ export class Log {
     this.#follower = follower
     this.#opened = opened
     const { directory, manifest, manifestFile, chain, highestNumber } = opened
+    this.#events = new DurableEvents(chain)
     this.#limits = limitsOf(manifest, options.maxBufferedBytes, codec.overhead)
     this.#reader = new Reader(
       chain,
@@ -130,7 +146,7 @@ export class Log {
         onForked: () => {
           this.#sweeping = this.#sweep()
         },
-        onDurable: () => {},
+        onDurable: durableLsn => this.#events.moved(durableLsn),
       })
   }
 
@@ -352,16 +368,8 @@ export class Log {
    *   the last durable record, ERR_RIOLOG_READ_ONLY, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_KEY, SystemError
    */
   tail(options: TailOptions = {}): AsyncIterableIterator<LogRecord> {
-    this.#refuseIfClosed()
-    const { signal, pollMs = 20 } = options
-    if (!(pollMs > 0 && pollMs <= 60_000)) throw invalidArgument('pollMs is above 0, up to 60000')
-    const check = () => {
-      this.#refuseIfClosed()
-      if (signal?.aborted !== true) return
-      throw new RiologError('ERR_RIOLOG_CANCELED', 'the tail was canceled', {
-        cause: signal.reason,
-      })
-    }
+    const { signal, pollMs = POLL_MS } = options
+    const check = this.#checkOf(signal, pollMs)
     const writer = this.#writer
     if (writer === undefined) {
       const source = this.#follower!.tailed(pollMs, check)
@@ -373,6 +381,18 @@ export class Log {
       return { to: writer.durableLsn, reader: this.#reader }
     }
     return new Scan(this.#reader, fromOf(options), this.durableLsn, check, { more })
+  }
+
+  /** Throws when the one who waits for more is to wait no longer. */
+  #checkOf(signal: AbortSignal | undefined, pollMs = POLL_MS): () => void {
+    this.#refuseIfClosed()
+    if (!(pollMs > 0 && pollMs <= 60_000)) throw invalidArgument('pollMs is above 0, up to 60000')
+    return () => {
+      this.#refuseIfClosed()
+      if (signal?.aborted !== true) return
+      const { reason } = signal
+      throw new RiologError('ERR_RIOLOG_CANCELED', 'the tail was canceled', { cause: reason })
+    }
   }
 
   /**
@@ -435,6 +455,115 @@ export class Log {
     }
     const rewinding = traced('rewind', this.#path, () => this.#inTurn(rewind), lsn)
     return rewinding.finally(() => writer.resume())
+  }
+
+  /**
+   * Tells a listener each time that more is durable, with the durable LSN: after each commit, before the
+   * promises of those who wait for it run on. What the listener throws is uncaught.
+   * @returns a function that takes the listener off again
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
+   */
+  onDurable(listener: (durableLsn: number) => void): () => void {
+    this.#openWriter()
+    checkListener(listener)
+    return this.#events.durable.add(listener)
+  }
+
+  /**
+   * Tells a listener of each segment in which nothing is written any more, once all of it is durable and
+   * the log has gone on behind it: something to archive, with {@link readRaw}. The last one of an opening
+   * is told by the next opening's first append. A rewind can lower the end of one that was told.
+   * @returns a function that takes the listener off again
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED, ERR_RIOLOG_READ_ONLY
+   */
+  onSealed(listener: (segment: SealedSegment) => void): () => void {
+    this.#openWriter()
+    checkListener(listener)
+    return this.#events.sealed.add(listener)
+  }
+
+  /**
+   * The durable groups behind an end, byte for byte, each verified: what a copy of the log that ends there
+   * needs next (`Replica.apply`). One group at least, and then as many as `maxBytes` allows; all of one
+   * segment. Where the log was rewound to before that end, what it went on with.
+   * @param from the end of the copy (`replica.end`); 0: it has nothing
+   * @returns undefined when the copy has all that is durable
+   * @throws ERR_RIOLOG_TRIMMED when a trim has passed that end: a {@link pin} holds it back
+   * @throws ERR_RIOLOG_DIVERGED when the copy has what this log has not, or another hash
+   * @throws ERR_RIOLOG_NOT_FOUND when no group ends there, ERR_RIOLOG_INVALID_ARGUMENT,
+   *   ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
+   */
+  async readRaw(from: number, options: RawOptions = {}): Promise<RawChunk | undefined> {
+    this.#refuseIfClosed()
+    checkLsn(from)
+    checkRawOptions(options)
+    for (;;) {
+      try {
+        return await this.#withView(view => readRaw(view, from, options))
+      } catch (error) {
+        // Rewound meanwhile: what it went on with is found now.
+        if ((error as { code?: unknown }).code !== 'ERR_RIOLOG_REWOUND') throw error
+        this.#refuseIfClosed()
+      }
+    }
+  }
+
+  /**
+   * What {@link readRaw} gives, chunk after chunk, and each as it becomes durable: it waits for more until
+   * the loop is left, the signal aborts or the log is closed.
+   * @throws what {@link readRaw} and {@link tail} throw
+   */
+  async *tailRaw(options: RawTailOptions): AsyncGenerator<RawChunk, void, void> {
+    const { signal, pollMs, hash, maxBytes } = options
+    const check = this.#checkOf(signal, pollMs)
+    checkLsn(options.from)
+    let from = options.from
+    let first: RawOptions = { maxBytes, hash }
+    for (;;) {
+      check()
+      const writer = this.#writer
+      const durableLsn = writer?.durableLsn
+      const chunk = await this.readRaw(from, first)
+      first = { maxBytes }
+      if (chunk !== undefined) {
+        from = chunk.end
+        check()
+        yield chunk
+      } else if (writer === undefined) {
+        await setTimeout(pollMs ?? POLL_MS)
+      } else {
+        if (writer.poison !== undefined) throw writer.poison
+        await writer.durableBeyond(durableLsn!, signal)
+      }
+    }
+  }
+
+  /**
+   * What stands before an end, as 24 hex digits: the salt of its segment and the checksum of the group
+   * that ends there. Where two copies of a log have the same, all before it is the same.
+   * @throws ERR_RIOLOG_NOT_FOUND when no group ends there, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND,
+   *   ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError
+   */
+  async hashAt(end: number): Promise<string> {
+    this.#refuseIfClosed()
+    checkLsn(end)
+    return this.#withView(({ chain, reader }) => new RawReader(chain, reader).hashAt(end))
+  }
+
+  /** Of a read-only log, one that stays as it is meanwhile. */
+  async #withView<T>(run: (view: RawView) => Promise<T>): Promise<T> {
+    const { manifestFile, chain } = this.#opened
+    if (manifestFile !== undefined) {
+      return run({ chain, reader: this.#reader, manifest: manifestFile.current })
+    }
+    const view = await this.#follower!.look()
+    view.enter()
+    try {
+      const { opened, reader } = view
+      return await run({ chain: opened.chain, reader, manifest: opened.manifest })
+    } finally {
+      view.leave()
+    }
   }
 
   /** Trims and rewinds run one at a time. */
@@ -562,6 +691,15 @@ function fromOf({ from }: ScanOptions, byDefault = 0): number {
   if (from === undefined) return byDefault
   checkLsn(from)
   return from
+}
+
+function checkListener(listener: unknown): void {
+  if (typeof listener !== 'function') throw invalidArgument('a listener must be a function')
+}
+
+function checkRawOptions({ maxBytes = 1, hash = '' }: RawOptions): void {
+  if (!(maxBytes > 0)) throw invalidArgument('maxBytes must be above 0')
+  if (typeof hash !== 'string') throw invalidArgument('hash must be a string')
 }
 
 function checkRecord(record: unknown): void {

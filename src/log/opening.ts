@@ -176,7 +176,7 @@ function sameManifest(a: ManifestVerdict, b: ManifestVerdict): boolean {
   return a.manifest.update === b.manifest.update
 }
 
-async function openDirectory(
+export async function openDirectory(
   disk: Disk,
   path: string,
   create: { mode: number } | undefined,
@@ -192,7 +192,10 @@ async function openDirectory(
   }
 }
 
-async function openManifest(directory: DiskDirectory, options: CheckedOptions): Promise<DiskFile> {
+export async function openManifest(
+  directory: DiskDirectory,
+  options: CheckedOptions,
+): Promise<DiskFile> {
   try {
     return await lockManifest(directory, options.create, options.mode, options.lockWaitMs)
   } catch (cause) {
@@ -216,7 +219,10 @@ async function missingManifest(directory: DiskDirectory, cause: unknown): Promis
 }
 
 /** No copy verifies. With segment files there, a log has lost its manifest; else there is no log yet. */
-async function mayCreate(directory: DiskDirectory, options: CheckedOptions): Promise<boolean> {
+export async function mayCreate(
+  directory: DiskDirectory,
+  options: CheckedOptions,
+): Promise<boolean> {
   if ((await segmentNumbers(directory)).length > 0) throw lostManifest(directory.path)
   if (!options.create) throw noLog(directory.path)
   return true
@@ -237,24 +243,25 @@ async function createLog(
     )
   }
   checkMetadata(options.metadata, alignment)
-  const manifestFile = await ManifestFile.create(file, {
-    uuid: randomBytes(16).toString('hex'),
-    segmentSize,
-    alignment,
-    pinned: true,
-    epoch: 0,
-    update: 1,
-    newest: NO_SEGMENT,
-    floor: 0,
-    trimLsn: 0,
-  })
+  const uuid = randomBytes(16).toString('hex')
+  return createManifest(directory, file, { uuid, segmentSize, alignment, epoch: 0 })
+}
+
+/** The first manifest of a log, durable together with its name. */
+export async function createManifest(
+  directory: DiskDirectory,
+  file: DiskFile,
+  made: Pick<Manifest, 'uuid' | 'segmentSize' | 'alignment' | 'epoch'>,
+): Promise<ManifestFile> {
+  const empty = { pinned: true, update: 1, newest: NO_SEGMENT, floor: 0, trimLsn: 0 }
+  const manifestFile = await ManifestFile.create(file, { ...made, ...empty })
   await file.sync()
   await directory.sync()
   await directory.syncParent()
   return manifestFile
 }
 
-function goodManifest(found: ManifestVerdict): [Manifest, 0 | 1] {
+export function goodManifest(found: ManifestVerdict): [Manifest, 0 | 1] {
   switch (found.kind) {
     case 'good':
       return [found.manifest, found.copy]
@@ -282,14 +289,18 @@ function checkAgainst(manifest: Manifest, file: DiskFile, options: CheckedOption
       `the log is in epoch ${manifest.epoch}, not ${expectedEpoch}: somebody has opened it since`,
     )
   }
+  checkDevice(file, manifest.alignment)
+}
+
+/** @throws ERR_RIOLOG_ALIGNMENT */
+export function checkDevice(file: DiskFile, alignment: number): void {
   const needed = file.alignment()
-  if (needed > manifest.alignment) {
-    throw new RiologError(
-      'ERR_RIOLOG_ALIGNMENT',
-      `the device asks for an alignment of ${needed} bytes, the log was made for ` +
-        `${manifest.alignment}: copy its records to a new log on this device`,
-    )
-  }
+  if (needed <= alignment) return
+  throw new RiologError(
+    'ERR_RIOLOG_ALIGNMENT',
+    `the device asks for an alignment of ${needed} bytes, the log was made for ${alignment}: copy its ` +
+      'records to a new log on this device',
+  )
 }
 
 /** Only now: what there is room for depends on the alignment. */
@@ -303,7 +314,7 @@ function checkMetadata({ length }: Uint8Array, alignment: number): void {
 }
 
 /** What recovery relies upon may so far be only in a cache: it is synced before anything is shown. */
-async function makeSure(
+export async function makeSure(
   directory: DiskDirectory,
   manifest: DiskFile,
   chain: LiveChain,
@@ -319,7 +330,7 @@ async function makeSure(
 }
 
 /** Before a manifest is read the segment size is not known: a name that fits any size counts. */
-async function segmentNumbers(
+export async function segmentNumbers(
   directory: DiskDirectory,
   segmentSize: number = MIN_SEGMENT_SIZE,
 ): Promise<number[]> {
@@ -327,7 +338,7 @@ async function segmentNumbers(
   return names.flatMap(name => parseSegmentName(name, segmentSize) ?? [])
 }
 
-function liveNumbers(chain: LiveChain): Set<number> {
+export function liveNumbers(chain: LiveChain): Set<number> {
   return new Set(chain.segments.map(segment => segment.header.number))
 }
 

@@ -133,9 +133,32 @@ const schema = z.strictObject({
 export type LogOptions = z.input<typeof schema>
 export type CheckedOptions = z.output<typeof schema>
 
+const replicaSchema = schema.pick({
+  engine: true,
+  mode: true,
+  directoryMode: true,
+  lockWaitMs: true,
+  recycledSegments: true,
+  idleStampMs: true,
+  commitTimeoutMs: true,
+  logger: true,
+})
+
+/** Of {@link LogOptions} those that concern files; the rest is the source's. */
+export type ReplicaOptions = z.input<typeof replicaSchema>
+
 /** @throws ERR_RIOLOG_INVALID_OPTION, naming each option that is wrong */
 export function checkOptions(options: unknown): CheckedOptions {
-  const checked = schema.safeParse(options ?? {})
+  return check(schema, options)
+}
+
+/** The same; what is not for a replica is as by default. */
+export function checkReplicaOptions(options: unknown): CheckedOptions {
+  return { ...check(schema, {}), ...check(replicaSchema, options) }
+}
+
+function check<S extends z.ZodType>(kind: S, options: unknown): z.output<S> {
+  const checked = kind.safeParse(options ?? {})
   if (checked.success) return checked.data
   const message = checked.error.issues
     .map(issue => [issue.path.join('.'), issue.message].filter(Boolean).join(': '))

@@ -367,6 +367,25 @@ export class Reader {
     if (end <= this.#trimLsn()) throw trimmed(group.lsn, this.#trimLsn())
   }
 
+  /**
+   * The group that holds a place below the durable LSN; its bytes are good until the window is used again.
+   * @throws CorruptionError, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, SystemError
+   */
+  groupHolding(segment: LiveSegment, lsn: number, window: Window): Promise<LoadedGroup> {
+    return this.#tracked(async () => {
+      this.#refuseRetired(segment, lsn)
+      const end = Math.min(segment.cut, this.#durableLsn())
+      const at = await this.#chain.reading(segment, () =>
+        this.#groupAtOrBefore(segment, lsn, window),
+      )
+      return this.#group({ segment, lsn: at }, end, window)
+    })
+  }
+
+  get durableLsn(): number {
+    return this.#durableLsn()
+  }
+
   /** The LSN to which the log is trimmed. */
   get trimLsn(): number {
     return this.#trimLsn()

@@ -1,11 +1,9 @@
 /** Makes segment files ahead of their use: recycled or full of zeros, with their header, and synced. */
 import { randomBytes } from 'node:crypto'
-import { allocateBuffer } from '../disk/buffer.ts'
-import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
+import type { DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
 import {
   alignUp,
-  KIB,
   MIB,
   maxSegmentNumber,
   minFileBytes,
@@ -15,9 +13,8 @@ import {
 import { encodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
 import type { Manifest } from './manifest.ts'
 import type { RecyclePool } from './recycle-pool.ts'
+import { dropFile, layOutSegmentFile, writeHeaderBlock } from './segment-file.ts'
 
-/** Zeros are written in pieces of this size, one after the other: commits beside them go first. */
-const PIECE_BYTES = 256 * KIB
 /** An opening's first file; each one after it is up to four times as long, so small logs stay small. */
 const FIRST_FILE_BYTES = 4 * MIB
 const GROWTH = 4
@@ -43,7 +40,6 @@ export class SegmentMaker {
   readonly #pool: RecyclePool
   readonly #mode: number
   readonly #metadata: Uint8Array
-  readonly #zeros: DiskBuffer = allocateBuffer(PIECE_BYTES)
   #nextNumber: number
 
   /**
@@ -108,12 +104,9 @@ export class SegmentMaker {
       metadata: this.#metadata,
     }
     try {
-      // A descriptor that writes a segment holds its lock, so that nobody recycles the file while a
-      // write of a killed process may still land in it.
-      file.tryLock()
-      if (recycled === undefined) await this.#zero(file, header, step)
+      await layOutSegmentFile(file, header, recycled !== undefined, step)
       await step()
-      await writeHeader(file, header)
+      await writeHeaderBlock(file, encodeSegmentHeader(header))
       await step()
       await file.sync()
       await step()
@@ -122,7 +115,7 @@ export class SegmentMaker {
     } catch (error) {
       file.close()
       const keeps = error instanceof Abandoned && error.keepsFile
-      if (!keeps) await this.#directory.unlink(name).catch(() => {})
+      if (!keeps) await dropFile(this.#directory, name)
       throw error
     }
   }
@@ -132,19 +125,6 @@ export class SegmentMaker {
     prepared.file.close()
     await this.#directory.unlink(prepared.file.name)
   }
-
-  async #zero(file: DiskFile, header: SegmentHeader, step: () => Promise<void>): Promise<void> {
-    for (let at = header.alignment; at < header.fileBytes; at += PIECE_BYTES) {
-      await step()
-      await file.write(this.#zeros, 0, Math.min(PIECE_BYTES, header.fileBytes - at), at)
-    }
-  }
-}
-
-async function writeHeader(file: DiskFile, header: SegmentHeader): Promise<void> {
-  const block = allocateBuffer(header.alignment)
-  block.bytes.set(encodeSegmentHeader(header))
-  await file.write(block, 0, header.alignment, 0)
 }
 
 function randomSalt(): Salt {

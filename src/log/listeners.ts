@@ -1,0 +1,30 @@
+/** Those who want to be told of something, in the order in which they asked. */
+export class Listeners<T> {
+  readonly #listeners = new Set<{ readonly tell: (value: T) => void }>()
+
+  get isEmpty(): boolean {
+    return this.#listeners.size === 0
+  }
+
+  /** Returns a function that takes the listener off again. */
+  add(tell: (value: T) => void): () => void {
+    const entry = { tell }
+    this.#listeners.add(entry)
+    return () => {
+      this.#listeners.delete(entry)
+    }
+  }
+
+  /** What a listener throws is uncaught, as it is of an EventTarget: it is no concern of the teller's. */
+  tell(value: T): void {
+    for (const { tell } of [...this.#listeners]) {
+      try {
+        tell(value)
+      } catch (error) {
+        process.nextTick(() => {
+          throw error
+        })
+      }
+    }
+  }
+}

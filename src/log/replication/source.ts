@@ -1,0 +1,100 @@
+/** What a log offers those who copy it: its groups as they are, and word of what has become durable. */
+import { RiologError } from '../../errors.ts'
+import { Listeners } from '../listeners.ts'
+import type { LiveChain, LiveSegment } from '../live-chain.ts'
+import type { Manifest } from '../manifest.ts'
+import type { Reader } from '../reader.ts'
+import { diverged, type RawChunk } from './raw-chunk.ts'
+import { RawReader } from './raw-reader.ts'
+
+export interface RawOptions {
+  /** The most bytes of groups, but for one group and for a batch, which are not cut; 4 MiB. */
+  readonly maxBytes?: number | undefined
+  /** `replica.hash`: what the copy has before that end. Another one is refused. */
+  readonly hash?: string | undefined
+}
+
+export interface RawTailOptions extends RawOptions {
+  /** The end of what the copy has: `replica.end`; 0: nothing. */
+  readonly from: number
+  readonly signal?: AbortSignal
+  /** How often a read-only log looks for more, in milliseconds; 20. */
+  readonly pollMs?: number
+}
+
+/** A segment in which nothing is written any more. */
+export interface SealedSegment {
+  readonly number: number
+  readonly epoch: number
+  /** Where its first group stands, and where its last one ends; a rewind can lower that. */
+  readonly firstLsn: number
+  readonly endLsn: number
+}
+
+export const DEFAULT_RAW_BYTES = 4 << 20
+
+/** A log as it is seen now. */
+export interface RawView {
+  readonly chain: LiveChain
+  readonly reader: Reader
+  readonly manifest: Manifest
+}
+
+/** @throws what `log.readRaw` documents */
+export async function readRaw(
+  view: RawView,
+  from: number,
+  { maxBytes = DEFAULT_RAW_BYTES, hash }: RawOptions,
+): Promise<RawChunk | undefined> {
+  const { reader, manifest } = view
+  const raw = new RawReader(view.chain, reader)
+  if (hash !== undefined && from !== 0) await refuseOther(raw, from, hash)
+  const found = await raw.behind(from, maxBytes)
+  const { uuid, epoch } = manifest
+  const { durableLsn, trimLsn } = reader
+  return found && { uuid, epoch, ...found, durableLsn, trimLsn }
+}
+
+/** Where a rewind has dropped the place there is nothing to compare; what comes next leads back. */
+async function refuseOther(raw: RawReader, end: number, hash: string): Promise<void> {
+  try {
+    if ((await raw.hashAt(end)) === hash) return
+  } catch (error) {
+    const { code } = error as { code?: unknown }
+    if (code === 'ERR_RIOLOG_REWOUND') return
+    if (code === 'ERR_RIOLOG_TRIMMED' && end === raw.trimLsn) return
+    if (!(error instanceof RiologError) || code !== 'ERR_RIOLOG_NOT_FOUND') throw error
+  }
+  throw diverged(`other bytes stand before LSN ${end}`)
+}
+
+/** Tells of durable LSNs, and of segments that are behind them as a whole. */
+export class DurableEvents {
+  readonly durable = new Listeners<number>()
+  readonly sealed = new Listeners<SealedSegment>()
+  readonly #chain: LiveChain
+  #current: LiveSegment | undefined
+
+  /** @param chain as it was found at opening */
+  constructor(chain: LiveChain) {
+    this.#chain = chain
+    this.#current = chain.segments.at(-1)
+  }
+
+  moved(durableLsn: number): void {
+    this.durable.tell(durableLsn)
+    const { segments } = this.#chain
+    // One of the last two, but behind a batch that began before a rotation.
+    const at = segments.findLastIndex(
+      ({ firstGroupEnd }) => (firstGroupEnd ?? Infinity) <= durableLsn,
+    )
+    if (segments[at] === this.#current) return
+    this.#current = segments[at]
+    if (at > 0) this.sealed.tell(this.#sealed(segments[at - 1]))
+  }
+
+  #sealed({ header, base, cut }: LiveSegment): SealedSegment {
+    const { number, epoch } = header
+    return { number, epoch, firstLsn: base + this.#chain.alignment, endLsn: cut }
+  }
+}
