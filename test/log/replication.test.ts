@@ -6,13 +6,14 @@ import t from 'tap'
 import { ioError, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { Log, type RawChunk, Replica } from '../../src/index.ts'
 import { checkReplicaOptions, type LogOptions } from '../../src/log/options.ts'
-import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
+import { onEachEngine, type Test, temporaryDirectory } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
 import { chooseSeed, Random } from '../support/random.ts'
 import { KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
-const RUNS = Number(process.env.RIOLOG_RUNS ?? 40)
+const RUNS = Number(process.env.RIOLOG_RUNS ?? 12)
 const PATH = 'simulated'
+const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 const SMALL: LogOptions = { maxGroupBytes: 8 * KIB }
 
 function openReplica(device: SimulatedDevice, options = {}): Promise<Replica> {
@@ -20,7 +21,7 @@ function openReplica(device: SimulatedDevice, options = {}): Promise<Replica> {
 }
 
 /** What the source has and the copy has not, in chunks of random length. */
-async function follow(source: Log, replica: Replica, random?: Random): Promise<void> {
+async function follow(t: Test, source: Log, replica: Replica, random?: Random): Promise<void> {
   for (;;) {
     const maxBytes = random?.int(1, 40 * KIB) ?? 1 << 20
     const { end, hash } = replica
@@ -70,11 +71,11 @@ onEachEngine(t, 'a copy of a log of many segments', async (t, engine) => {
     if (i % 5 === 0) await source.appendBatchDurable([payloadOf(i, 9), payloadOf(-i, 600_000)])
   }
   const replica = await Replica.open(to, { engine })
-  await follow(source, replica)
+  await follow(t, source, replica)
   t.equal(replica.end, source.durableLsn)
   t.equal(replica.hash, await source.hashAt(source.durableLsn))
   t.equal(replica.uuid, source.info().uuid)
-  t.ok(sealed.length >= 4, `${sealed.length} segments were sealed`)
+  t.ok(sealed.length >= 2, `${sealed.length} segments were sealed`)
   t.same(
     sealed,
     source
@@ -115,9 +116,9 @@ t.test('chunks come as they are durable, also from a log in another process', as
     const second = log.durableLsn
     await log.appendDurable(Buffer.from('and a group that proves it'))
     await until(second)
+    const canceled = t.rejects(tailing, { code: 'ERR_RIOLOG_CANCELED' })
     aborter.abort('enough')
-    if (source === log) await log.appendDurable(Buffer.from('wakes it'))
-    await t.rejects(tailing, { code: 'ERR_RIOLOG_CANCELED' })
+    await canceled
     t.same(
       seen,
       [...seen].sort((a, b) => a - b),
@@ -126,8 +127,9 @@ t.test('chunks come as they are durable, also from a log in another process', as
   }
   await beside.close()
   const tailing = log.tailRaw({ from: log.durableLsn }).next()
+  const closed = t.rejects(tailing, { code: 'ERR_RIOLOG_CLOSED' })
   await log.close()
-  await t.rejects(tailing, { code: 'ERR_RIOLOG_CLOSED' })
+  await closed
 })
 
 t.test('onDurable tells each time, before who waits for it', async t => {
@@ -198,7 +200,7 @@ t.test('another log with the same beginning has diverged', async t => {
   await one.appendDurable(Buffer.from('one'))
   await other.appendDurable(Buffer.from('other'))
   const replica = await openReplica(new SimulatedDevice())
-  await follow(one, replica)
+  await follow(t, one, replica)
   const { end, hash } = replica
   await t.rejects(other.readRaw(end, { hash }), { code: 'ERR_RIOLOG_DIVERGED' })
   const [first] = await chunksOf(other, 1 << 20)
@@ -207,7 +209,7 @@ t.test('another log with the same beginning has diverged', async t => {
   await t.rejects(replica.apply(last), { code: 'ERR_RIOLOG_DIVERGED' })
   await one.appendDurable(Buffer.from('goes on'))
   await t.rejects(other.readRaw(one.durableLsn), { code: 'ERR_RIOLOG_DIVERGED' })
-  await follow(one, replica)
+  await follow(t, one, replica)
   for (const each of [replica, one, other]) await each.close()
 })
 
@@ -251,7 +253,7 @@ t.test('a poisoned copy says so, and goes on after it was opened again', async t
   await t.rejects(replica.apply(chunks[2]), { code: 'ERR_RIOLOG_POISONED' })
   await t.rejects(replica.close(), { code: 'ERR_RIOLOG_POISONED' })
   const again = await openReplica(device.afterKill())
-  await follow(log, again)
+  await follow(t, log, again)
   t.equal(again.end, log.durableLsn)
   await again.close()
   await log.close()
@@ -268,7 +270,7 @@ t.test('a full disk is told, and the same chunk is taken when there is room', as
   await t.rejects(replica.apply(chunks[1]), { code })
   await t.rejects(replica.apply(chunks[1]), { code })
   device.capacityBytes = Number.POSITIVE_INFINITY
-  await follow(log, replica)
+  await follow(t, log, replica)
   t.equal(replica.end, log.durableLsn)
   await replica.close()
   await log.close()
@@ -278,31 +280,44 @@ t.test('promoted, it is fenced against the old source, which can become its copy
   const { device, log } = await started()
   const copyDevice = new SimulatedDevice()
   const replica = await openReplica(copyDevice)
-  await follow(log, replica)
+  await follow(t, log, replica)
   const { epoch } = replica
   await replica.close()
-  const heir = await promoted(copyDevice, epoch)
-  t.equal(heir.info().epoch, epoch + 1)
-  await heir.appendDurable(Buffer.from('of the heir'))
-  await t.rejects(promoted(copyDevice.afterKill(), epoch), { code: 'ERR_RIOLOG_FENCED' })
+  const first = await promoted(copyDevice, epoch)
+  t.equal(first.info().epoch, epoch + 1)
+  await first.appendDurable(Buffer.from('of the heir'))
+  await first.close()
+  await t.rejects(promoted(copyDevice, epoch), { code: 'ERR_RIOLOG_FENCED' })
+  const heir = await promoted(copyDevice)
+  await heir.appendDurable(Buffer.from('of the heir, again'))
   const third = await openReplica(new SimulatedDevice())
-  await follow(heir, third)
+  await follow(t, heir, third)
   const [late] = (await chunksOf(log)).slice(-1)
   await t.rejects(third.apply(late), { code: 'ERR_RIOLOG_FENCED' })
   // The old source has a spare prepared, which the heir has under the same number.
   await log.close()
   const old = await openReplica(device)
-  await follow(heir, old)
+  await follow(t, heir, old)
   t.equal(old.hash, await heir.hashAt(heir.durableLsn))
   for (const each of [old, third, heir]) await each.close()
 })
+
+async function append(log: Log, payload: Buffer): Promise<void> {
+  try {
+    log.append(payload)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'ERR_RIOLOG_BACKPRESSURE') throw error
+    await log.drain()
+    log.append(payload)
+  }
+}
 
 /** Appends, batches, trims, rewinds and reopens; what is durable at the end is what counts. */
 async function work(log: Log, random: Random, id: { next: number }): Promise<void> {
   for (let i = random.int(1, 25); i > 0; i--) {
     const payload = () => payloadOf(id.next++, random.chance(0.1) ? 12_000 : random.int(0, 900))
     if (random.chance(0.2)) await log.appendBatchDurable([payload(), payload(), payload()])
-    else log.append(payload())
+    else await append(log, payload())
     if (random.chance(0.4)) await log.flush()
     if (random.chance(0.06)) await log.rewind((await lsnsOf(log, random)) ?? log.durableLsn)
     if (random.chance(0.06)) await log.trim((await lsnsOf(log, random)) ?? log.trimLsn)
@@ -376,12 +391,14 @@ for (const [name, options] of SOURCES) {
           device = new SimulatedDevice() // overtaken by a trim: it begins anew
           return 'overtaken'
         })
+        let isDone = false
         const off = (async () => {
-          while (!device.isOff) await new Promise(resolve => setImmediate(resolve))
-          for (let i = 0; i < 20; i++) await new Promise(resolve => setImmediate(resolve))
+          while (!device.isOff && !isDone) await turn()
+          for (let i = 0; i < 20; i++) await turn()
           return 'off'
         })()
         const how = await Promise.race([following, off])
+        isDone = true
         if (dropped) rewinds++
         if (how === 'overtaken') continue
         device.interference = undefined
@@ -402,14 +419,12 @@ for (const [name, options] of SOURCES) {
             t.fail(`run ${run}: ${acknowledged} was acknowledged, ${after.end} is left`)
           }
           await after.close()
-        } else {
-          await replica.close()
-          device = device.afterKill()
-        }
+        } else await replica.close()
+        device = device.afterKill()
       }
       try {
         const replica = await openReplica(device)
-        await follow(source, replica, random)
+        await follow(t, source, replica, random)
         t.equal(replica.end, source.durableLsn)
         await replica.close()
         const heir = await openSimulated(device, options)

@@ -4,7 +4,7 @@ import type { DiskBuffer, DiskDirectory, DiskFile } from '../../disk/disk.ts'
 import { RiologError } from '../../errors.ts'
 import { sameSalt, segmentName } from '../../segment/format.ts'
 import { BATCH_NONE } from '../../segment/group.ts'
-import type { SegmentHeader } from '../../segment/header.ts'
+import type { SegmentHeader, SegmentRef } from '../../segment/header.ts'
 import { Codec } from '../codec.ts'
 import type { Health } from '../health.ts'
 import { deadOf, type LiveChain, type LiveSegment } from '../live-chain.ts'
@@ -202,7 +202,8 @@ export class Copy {
     }
     segment.file.close()
     const { segments } = this.#chain
-    const writable = { ...segment, file }
+    // Also behind an end that was pinned.
+    const writable = { ...segment, file, cut: segment.base + segment.header.fileBytes }
     segments[segments.length - 1] = writable
     this.#writing = number
     return writable
@@ -264,22 +265,24 @@ export class Copy {
     const isFirst = this.#chain.segments.length === 0
     if (isFirst && link > trimLsn) throw gap(`the copy has nothing of what is before LSN ${link}`)
     if (!isFirst && link > end) throw gap(`the copy ends at LSN ${end}, not ${link}`)
-    const holding = this.#chain.holdingEnd(link)
-    const follows =
-      holding !== undefined &&
-      link <= holding.cut &&
-      link >= this.manifestFile.current.trimLsn &&
-      holding.header.number === parent.number &&
-      sameSalt(holding.header.salt, parent.salt)
     // A rewind goes on with a group of its own, and never into a batch.
     const isSound = link === end || groups[0].batch === BATCH_NONE
-    if (!isFirst && !(follows && isSound)) {
+    if (!isFirst && !(this.#isParent(parent, link) && isSound)) {
       throw diverged(`segment ${segment} goes on from another one at LSN ${link}`)
     }
     const before = link < end ? { ...this.progress, insideBatch: false } : this.progress
     const after = groups.reduce(behind, before)
     if (after.durableLsn > 0) return after
     throw gap('the copy would begin inside a batch')
+  }
+
+  /** Whether the copy has a segment, up to a place; or had it, and trims have freed all up to there. */
+  #isParent(parent: SegmentRef, link: number): boolean {
+    const [oldest] = this.#chain.segments
+    const holding = this.#chain.holdingEnd(link)
+    const isThere = holding !== undefined ? link <= holding.cut : link === oldest.link
+    const { number, salt } = holding?.header ?? oldest.header.parent
+    return isThere && number === parent.number && sameSalt(salt, parent.salt)
   }
 
   async #makeFile(block: Uint8Array, header: SegmentHeader): Promise<DiskFile> {
