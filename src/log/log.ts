@@ -488,7 +488,7 @@ export class Log {
    * segment. Where the log was rewound to before that end, what it went on with.
    * @param from the end of the copy (`replica.end`); 0: it has nothing
    * @returns undefined when the copy has all that is durable
-   * @throws ERR_RIOLOG_TRIMMED when a trim has passed that end: a {@link pin} holds it back
+   * @throws ERR_RIOLOG_TRIMMED when a trim has freed what comes next: a {@link pin} holds it back
    * @throws ERR_RIOLOG_DIVERGED when the copy has what this log has not, or another hash
    * @throws ERR_RIOLOG_NOT_FOUND when no group ends there, ERR_RIOLOG_INVALID_ARGUMENT,
    *   ERR_RIOLOG_CORRUPT, ERR_RIOLOG_CLOSED, SystemError

@@ -7,10 +7,11 @@ import { rmSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
-import { Log, type LogOptions, type LogRecord } from '../../src/index.ts'
+import { Log, type LogOptions, type LogRecord, Replica } from '../../src/index.ts'
 import { type Test, temporaryDirectory, whyNoRing } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
 import { chooseSeed } from '../support/random.ts'
+import { follow, openReplica } from '../support/replication.ts'
 import { KIB, openSimulated } from '../support/simulated.ts'
 
 const COMMANDS = Number(process.env.RIOLOG_RUNS ?? 1200)
@@ -20,7 +21,7 @@ const PACKED: LogOptions = {
   compression: 'deflate',
   encryption: { keyId: 1, key: () => KEY },
 }
-const OPTIONS = { segmentSize: 64 * KIB, maxGroupBytes: 8 * KIB }
+const OPTIONS = { segmentSize: 64 * KIB }
 
 interface Known {
   readonly lsn: number
@@ -32,6 +33,9 @@ interface Known {
 /** Where logs are opened and closed; a crash is one that only a simulated disk can have. */
 interface Place {
   open(options?: LogOptions): Promise<Log>
+  /** A copy, in a place beside it; a fresh one, or the one there was. */
+  openCopy(fresh: boolean): Promise<Replica>
+  openCopyToRead(): Promise<Log>
   /** The power fails, or the process is killed. */
   crash?(random: number): void
 }
@@ -46,10 +50,50 @@ class World {
   #tail: AsyncIterableIterator<LogRecord> | undefined
   #tailed = 0
   #id = 0
-  ran = 0
+  #copy: Replica | undefined
+  #hasCopy = false
+  readonly #options: LogOptions
+  #lastDurable = 0
 
-  constructor(place: Place) {
+  constructor(place: Place, options: LogOptions) {
     this.place = place
+    this.#options = options
+  }
+
+  async open(): Promise<void> {
+    this.log = await this.place.open(this.#options)
+    this.#lastDurable = this.log.durableLsn
+    this.log.onDurable(lsn => {
+      if (lsn <= this.#lastDurable) throw new Error(`durable LSN ${lsn} after ${this.#lastDurable}`)
+      this.#lastDurable = lsn
+    })
+  }
+
+  /** The copy, which begins anew where trims have overtaken it. */
+  async copyFollows(): Promise<void> {
+    for (let fresh = !this.#hasCopy; ; fresh = true) {
+      if (fresh) await this.#copy?.close()
+      if (fresh) this.#copy = undefined
+      this.#copy ??= await this.place.openCopy(fresh)
+      this.#hasCopy = true
+      const code = await codeOf(() => follow(this.log, this.#copy!, () => 1 + (this.#id % 40_000)))
+      if (code === undefined) break
+      if (code !== 'ERR_RIOLOG_TRIMMED' || fresh) throw new Error(`the copy: ${code}`)
+    }
+    const end = this.log.durableLsn
+    const [ends, hash] = [this.#copy.end, end === 0 ? undefined : await this.log.hashAt(end)]
+    if (ends !== end) throw new Error(`the copy ends at ${ends}, not ${end}`)
+    if (this.#copy.hash !== hash) throw new Error(`the copy has another hash at ${end}`)
+    if (end === 0) return
+    const reader = await this.place.openCopyToRead()
+    const found = (await all(reader.scan())).filter(({ lsn }) => lsn >= this.trimLsn)
+    same(found, this.known.slice(0, found.length), 'the copy')
+    await reader.close()
+  }
+
+  async closeCopy(): Promise<void> {
+    await this.#copy?.close()
+    this.#copy = undefined
   }
 
   payload(by: number): Buffer {
@@ -101,7 +145,7 @@ class World {
   /** What a crash left: a part from the front on, with all that was acknowledged. */
   async afterCrash(acknowledgedLsn: number): Promise<void> {
     this.endTail()
-    this.log = await this.place.open()
+    await this.open()
     const found = await all(this.log.scan())
     const lost = this.known.slice(found.length)
     const kept = this.known.slice(0, found.length)
@@ -181,6 +225,43 @@ const commands: Record<string, Command> = {
     const last = world.known.at(-1)
     if (last !== undefined && last.lsn >= end) throw new Error(`flush stopped at ${end}`)
   },
+  async flushSync(world) {
+    const end = world.log.flushSync()
+    const last = world.known.at(-1)
+    if (last !== undefined && last.lsn >= end) throw new Error(`flushSync stopped at ${end}`)
+    if (end !== world.log.durableLsn) throw new Error('flushSync and durableLsn differ')
+  },
+  async appendBatchDurable(world, a, b) {
+    const data = Array.from({ length: 1 + (b % 5) }, () => world.payload(a))
+    const code = await codeOf(async () => world.add(await world.log.appendBatchDurable(data), data))
+    if (code !== undefined && code !== 'ERR_RIOLOG_BATCH_TOO_LARGE') throw new Error(code)
+  },
+  async readMany(world, a, b) {
+    const some = [world.pick(a), world.pick(b), world.pick(a + b)].flatMap(each => each ?? [])
+    const found = await world.log.readMany(some.map(({ lsn }) => lsn))
+    if (found.some((data, i) => !data.equals(some[i].data))) throw new Error('other bytes')
+  },
+  async pin(world, a) {
+    const at = a % Math.max(1, world.known.length)
+    const [held, asked] = [world.known[at], world.known.at(-1)]
+    if (held === undefined || asked === undefined) return
+    await world.log.flush()
+    const pin = world.log.pin('model', held.lsn)
+    await world.log.trim(asked.lsn)
+    pin.release()
+    // The trim stopped at the pin.
+    world.known = world.known.slice(at)
+    world.trimLsn = Math.max(world.trimLsn, held.lsn)
+    if (world.log.trimLsn !== world.trimLsn) throw new Error(`trimmed to ${world.log.trimLsn}`)
+    world.endTail()
+  },
+  async 'copy follows'(world) {
+    await world.log.flush()
+    await world.copyFollows()
+  },
+  async 'copy closes'(world) {
+    await world.closeCopy()
+  },
   async read(world, a) {
     const record = world.pick(a)
     if (record === undefined) return
@@ -242,7 +323,7 @@ const commands: Record<string, Command> = {
     world.endTail()
     await world.log.close()
     await expectCode('closed', () => world.log.flush(), 'ERR_RIOLOG_CLOSED')
-    world.log = await world.place.open()
+    await world.open()
     if (world.log.recovery.verdict === 'torn tail') throw new Error('torn after a clean close')
     await world.checkScan(0)
     if (world.log.trimLsn !== world.trimLsn) throw new Error(`trim LSN ${world.log.trimLsn}`)
@@ -275,20 +356,32 @@ const step = fc.record({
   a: fc.nat(),
   b: fc.nat(),
 })
-const program = fc.array(step, { minLength: LEAST, maxLength: MOST, size: 'max' })
+const options = fc.record({
+  commitsInFlight: fc.constantFrom(1, 1, 2, 4),
+  sync: fc.constantFrom('fdatasync' as const, 'fdatasync' as const, 'dsync' as const),
+  maxDelayMs: fc.constantFrom(0, 0, 0, 1),
+  recycledSegments: fc.constantFrom(2, 2, 1, 0),
+  maxGroupBytes: fc.constantFrom(8 * KIB, 8 * KIB, 4 * KIB, 16 * KIB),
+  idleStampMs: fc.constantFrom(0, 1, 1000),
+})
+const program = fc.tuple(
+  options,
+  fc.array(step, { minLength: LEAST, maxLength: MOST, size: 'max' }),
+)
 
 async function run(t: Test, makePlace: () => Place): Promise<void> {
   const seed = chooseSeed()
   let ran = 0
-  const property = fc.asyncProperty(program, async steps => {
-    const world = new World(makePlace())
-    world.log = await world.place.open()
+  const property = fc.asyncProperty(program, async ([options, steps]) => {
+    const world = new World(makePlace(), options)
+    await world.open()
     for (const { command, a, b } of steps) {
       await commands[command](world, a, b)
       ran++
     }
     await world.log.flush()
     await world.checkScan(0)
+    await world.closeCopy()
     await world.log.close()
   })
   const numRuns = Math.max(1, Math.round((COMMANDS * 2.2) / (LEAST + MOST)))
@@ -306,8 +399,16 @@ for (const engine of ['uring', 'threadpool'] as const) {
     let count = 0
     await run(t, () => {
       rmSync(`${base}/${count}`, { recursive: true, force: true })
-      const directory = `${base}/${++count}`
-      return { open: options => Log.open(directory, { ...OPTIONS, engine, ...options }) }
+      const directory = `${base}/${++count}/log`
+      const copy = `${base}/${count}/copy`
+      return {
+        open: options => Log.open(directory, { ...OPTIONS, engine, ...options }),
+        openCopy: async fresh => {
+          if (fresh) rmSync(copy, { recursive: true, force: true })
+          return Replica.open(copy, { engine })
+        },
+        openCopyToRead: () => Log.open(copy, { engine, readOnly: true }),
+      }
     })
   })
 }
@@ -321,8 +422,14 @@ for (const [name, more] of [
 
 function crashing(more: LogOptions): Place {
   let device = new SimulatedDevice()
+  let copy = new SimulatedDevice()
   return {
     open: options => openSimulated(device, { ...OPTIONS, ...more, ...options }),
+    openCopy: fresh => {
+      if (fresh) copy = new SimulatedDevice()
+      return openReplica(copy)
+    },
+    openCopyToRead: () => openSimulated(copy, { ...more, readOnly: true }),
     crash: by => {
       let bits = by
       const survives = () => {

@@ -158,7 +158,6 @@ export class Copy {
   /** @throws ERR_RIOLOG_DIVERGED */
   async #compare(known: ChunkGroup): Promise<void> {
     const { end, hash } = this.progress
-    if (known.end < this.manifestFile.current.trimLsn) return
     const own = known.end === end ? hash : await this.#raw.hashAt(known.end)
     if (own !== known.hash) throw diverged(`other bytes stand before LSN ${known.end}`)
   }

@@ -65,11 +65,9 @@ export class RawReader {
    *   ERR_RIOLOG_CORRUPT, SystemError
    */
   async hashAt(end: number): Promise<string> {
-    const { trimLsn, durableLsn } = this.#reader
+    const { durableLsn } = this.#reader
     const segment = end <= durableLsn && end > 0 ? this.#chain.holdingEnd(end) : undefined
-    if (end < trimLsn || (segment === undefined && end === trimLsn && end > 0)) {
-      throw trimmed(end, trimLsn)
-    }
+    if (segment === undefined && end > 0 && end <= this.oldestLink) throw this.#trimmed(end)
     const isRewound = segment === undefined ? end < durableLsn : end > segment.cut
     if (isRewound && end > 0) {
       throw new RiologError('ERR_RIOLOG_REWOUND', `LSN ${end} is not part of the log any more`)
@@ -84,16 +82,18 @@ export class RawReader {
     return this.#chain.alignment
   }
 
-  get trimLsn(): number {
-    return this.#reader.trimLsn
+  /** Where the oldest segment that is left goes on from: what is before it is gone. */
+  get oldestLink(): number {
+    return this.#chain.segments[0]?.link ?? 0
   }
 
   #placeBehind(end: number): Position | undefined {
     const { segments, alignment } = this.#chain
-    const { trimLsn, durableLsn } = this.#reader
+    const { durableLsn } = this.#reader
     if (end % alignment !== 0) throw invalidArgument(`${end} is no end of a group`)
     if (end === 0) return this.#oldest()
-    if (end < trimLsn) throw trimmed(end, trimLsn)
+    // A place that was trimmed serves as long as its segment is there: the copy is on its way through.
+    if (end < this.oldestLink) throw this.#trimmed(end)
     const holding = this.#chain.holdingEnd(end)
     if (holding !== undefined && end < holding.cut && end < durableLsn) {
       return { segment: holding, lsn: end }
@@ -137,16 +137,17 @@ export class RawReader {
     }
   }
 
+  #trimmed(end: number): RiologError {
+    const message = `what comes behind LSN ${end} was trimmed, up to ${this.#reader.trimLsn}`
+    return new RiologError('ERR_RIOLOG_TRIMMED', message)
+  }
+
   async #headerOf(segment: LiveSegment): Promise<Uint8Array> {
     const { alignment } = this.#chain
     const buffer = allocateBuffer(alignment)
     await this.#chain.reading(segment, () => segment.file.read(buffer, 0, alignment, 0))
     return Uint8Array.from(buffer.bytes)
   }
-}
-
-function trimmed(end: number, trimLsn: number): RiologError {
-  return new RiologError('ERR_RIOLOG_TRIMMED', `LSN ${end} was trimmed; the oldest is ${trimLsn}`)
 }
 
 function noEnd(end: number): RiologError {

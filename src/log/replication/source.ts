@@ -62,7 +62,8 @@ async function refuseOther(raw: RawReader, end: number, hash: string): Promise<v
   } catch (error) {
     const { code } = error as { code?: unknown }
     if (code === 'ERR_RIOLOG_REWOUND') return
-    if (code === 'ERR_RIOLOG_TRIMMED' && end === raw.trimLsn) return
+    // The segment that comes next names the one that is gone.
+    if (code === 'ERR_RIOLOG_TRIMMED' && end === raw.oldestLink) return
     if (!(error instanceof RiologError) || code !== 'ERR_RIOLOG_NOT_FOUND') throw error
   }
   throw diverged(`other bytes stand before LSN ${end}`)
