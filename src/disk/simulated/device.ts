@@ -14,7 +14,7 @@ import {
   type OperationKind,
   PowerCut,
 } from './effects.ts'
-import { Inode, ZEROS } from './inode.ts'
+import { type FailedSync, Inode, ZEROS } from './inode.ts'
 import {
   type Fate,
   type Junk,
@@ -34,8 +34,10 @@ export class SimulatedDevice {
   interference: Interference | undefined
   /** The most bytes that all files may have together; ENOSPC beyond. */
   capacityBytes = Number.POSITIVE_INFINITY
-  /** Whether a block has reached the medium when the sync of its file fails; none has, unless told. */
-  reachedByFailedSync: () => boolean = () => false
+  /** What becomes of a block when the sync of its file fails; it is gone, unless told. */
+  failedSync: () => FailedSync = () => 'dropped'
+  /** Reads and writes go through a page cache: the file system has no direct I/O. */
+  hasPageCache = false
   #operations = 0
   #writes = 0
   #off = false
@@ -92,7 +94,7 @@ export class SimulatedDevice {
     fateOf: (unit: Unit, index: number) => Fate,
     garbage: () => number,
   ): SimulatedDevice {
-    const junk: Junk = { garbage, stale: () => this.#staleBlock(garbage) }
+    const junk: Junk = { garbage, stale: () => this.staleBlock(garbage) }
     const names = new Map(this.#durableNames)
     const ofInode = new Map<Inode, Unit[]>()
     const fates = new Map<Unit, Fate>()
@@ -119,6 +121,7 @@ export class SimulatedDevice {
     for (const [name, inode] of names) next.#names.set(name, survivor(inode))
     next.#durableNames = new Map(next.#names)
     next.#buried = this.#buried
+    next.hasPageCache = this.hasPageCache
     return next
   }
 
@@ -144,6 +147,7 @@ export class SimulatedDevice {
       inode: change.inode && copyOf(change.inode),
     }))
     next.#writes = this.#writes
+    next.hasPageCache = this.hasPageCache
     next.#buried = this.#buried
     return next
   }
@@ -154,7 +158,8 @@ export class SimulatedDevice {
     return inodes
   }
 
-  #staleBlock(random: () => number): Uint8Array {
+  /** What some file had once, or has. @param random bytes from 0 to 255 */
+  staleBlock(random: () => number): Uint8Array {
     const blocks = this.#buried
     const pick = random() * 256 + random()
     if (blocks.length > 0) return blocks[pick % blocks.length]
@@ -272,7 +277,7 @@ export class SimulatedDevice {
   }
 
   failSync(inode: Inode): void {
-    inode.failSync(this.reachedByFailedSync)
+    inode.failSync(this.failedSync, this.hasPageCache)
   }
 
   #named(name: string, syscall: string): Inode {

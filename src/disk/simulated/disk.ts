@@ -149,7 +149,7 @@ class SimulatedDirectory implements DiskDirectory {
 
 class SimulatedFile implements DiskFile {
   name: string
-  readonly direct = true
+  readonly direct: boolean
   readonly #port: Port
   readonly #device: SimulatedDevice
   readonly #inode: Inode
@@ -161,6 +161,7 @@ class SimulatedFile implements DiskFile {
     this.#port = port
     this.#device = port.device
     this.#inode = inode
+    this.direct = !port.device.hasPageCache
     this.name = name
   }
 
@@ -191,7 +192,11 @@ class SimulatedFile implements DiskFile {
     return this.#device.linksOf(this.#inode)
   }
 
-  async forgetCache(): Promise<void> {}
+  async forgetCache(): Promise<void> {
+    if (this.direct) return
+    await this.sync()
+    this.#inode.dropCache()
+  }
 
   read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number> {
     return this.#port.later(() => {

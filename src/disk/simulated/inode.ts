@@ -23,6 +23,12 @@ export interface Version {
   readonly sectors: number
 }
 
+/**
+ * What a failed sync makes of a block: it is on the medium all the same, it is gone, or it is still to be
+ * synced.
+ */
+export type FailedSync = 'reached' | 'dropped' | 'kept'
+
 export class Inode {
   /** As reads see it. */
   size = 0
@@ -111,15 +117,25 @@ export class Inode {
   }
 
   /**
-   * A write-back that failed leaves pages clean that the disk does not have: a second sync would come back
-   * good, and yet they are lost (fsyncgate).
-   * @param reached tells of each block whether it has reached the medium all the same
+   * A sync that failed. A second one comes back good all the same, and makes nothing of this durable but
+   * what is `kept` (fsyncgate).
+   * @param fateOf asked for each unsynced block
+   * @param isCached reads go on to see what was written, until the cache is dropped
    */
-  failSync(reached: () => boolean): void {
+  failSync(fateOf: () => FailedSync, isCached: boolean): void {
     for (const [index, versions] of this.pending) {
-      if (reached()) this.durable[index] = versions.at(-1)!.block
+      const fate = fateOf()
+      if (fate === 'kept') continue
+      if (fate === 'reached') this.durable[index] = versions.at(-1)!.block
+      else if (!isCached) this.visible[index] = this.durable[index] ?? ZEROS
+      this.pending.delete(index)
     }
-    this.pending.clear()
+  }
+
+  /** Reads see the device again. */
+  dropCache(): void {
+    this.visible = this.durable.slice()
+    for (const [index, versions] of this.pending) this.visible[index] = versions.at(-1)!.block
   }
 
   /** The same file at this moment, which what happens to this one does not change. */
