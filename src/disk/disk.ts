@@ -5,6 +5,7 @@
  * Errors are `SystemError`s (errno, syscall), whatever the engine.
  */
 import type { NativeMemory } from '../native.ts'
+import type { Clock } from './clock.ts'
 
 export type EngineName = 'uring' | 'threadpool' | 'simulated'
 
@@ -22,6 +23,8 @@ export type SyncMode = 'fdatasync' | 'dsync'
 
 export interface Disk {
   readonly engine: EngineName
+  /** What all timers of those who wait for this disk run on. */
+  readonly clock: Clock
 
   /**
    * Opens a directory; with `create` it and its missing parents are made, each made durable.
@@ -31,6 +34,9 @@ export interface Disk {
 
   /** Lets others go first, for about so many milliseconds; a simulated disk has a time of its own. */
   pause(milliseconds: number): Promise<void>
+
+  /** Bytes that nobody can guess, for salts and UUIDs; a simulated disk may have a seed. */
+  randomBytes(count: number): Uint8Array
 
   /** Releases what the engine holds. Files and directories are closed by whoever opened them. */
   close(): Promise<void>

@@ -1,9 +1,10 @@
 /** The engine that works everywhere: node:fs on libuv's thread pool, with the same files. */
 
+import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
-import { setTimeout } from 'node:timers/promises'
 import { fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
+import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
 
@@ -11,6 +12,7 @@ type Done = (error: Error | undefined) => void
 
 export class ThreadPoolDisk implements Disk {
   readonly engine = 'threadpool'
+  readonly clock = SYSTEM_CLOCK
 
   async openDirectory(path: string, create: { mode: number } | undefined): Promise<DiskDirectory> {
     if (create) makeDirectories(path, create.mode)
@@ -22,7 +24,11 @@ export class ThreadPoolDisk implements Disk {
   }
 
   async pause(milliseconds: number): Promise<void> {
-    await setTimeout(milliseconds)
+    await this.clock.sleep(milliseconds)
+  }
+
+  randomBytes(count: number): Uint8Array {
+    return randomBytes(count)
   }
 
   async close(): Promise<void> {}

@@ -1,5 +1,5 @@
 /** The engine on io_uring. All logs of a thread share one ring. */
-import { setTimeout } from 'node:timers/promises'
+import { randomBytes } from 'node:crypto'
 import { errnoName, SystemError } from '../errors.ts'
 import {
   IORING_FSYNC_DATASYNC,
@@ -11,6 +11,7 @@ import {
 } from '../ring/abi.ts'
 import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
+import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
 import { promised } from './threadpool.ts'
@@ -40,6 +41,7 @@ async function releaseQueue(): Promise<void> {
 
 export class UringDisk implements Disk {
   readonly engine = 'uring'
+  readonly clock = SYSTEM_CLOCK
   /** @internal For tests that look at the SQEs. */
   readonly queue: RequestQueue
   #closed = false
@@ -60,7 +62,11 @@ export class UringDisk implements Disk {
   }
 
   async pause(milliseconds: number): Promise<void> {
-    await setTimeout(milliseconds)
+    await this.clock.sleep(milliseconds)
+  }
+
+  randomBytes(count: number): Uint8Array {
+    return randomBytes(count)
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@
  * What a read-only log sees of a writer in another process or thread: it takes no lock and writes
  * nothing. All that it shows is proven durable, by the manifest or by a group that was sealed later.
  */
-import { setTimeout } from 'node:timers/promises'
+import type { Clock } from '../disk/clock.ts'
 import type { DiskFile } from '../disk/disk.ts'
 import { CorruptionError, RiologError } from '../errors.ts'
 import { Window } from '../segment/window.ts'
@@ -70,18 +70,21 @@ export class View {
 }
 
 export class Follower {
+  readonly #clock: Clock
   readonly #codec: Codec
   readonly #manifest: DiskFile
   readonly #views = new Set<View>()
   #view: View
   #window: Window | undefined
-  #lookedAt = performance.now()
+  #lookedAt: number
   #ended = false
   #running: Promise<unknown> = Promise.resolve()
   #queued: Promise<View> | undefined
 
   /** @param manifest the file, open for reading; it is closed at the end */
-  constructor(opened: Opened, codec: Codec, manifest: DiskFile) {
+  constructor(clock: Clock, opened: Opened, codec: Codec, manifest: DiskFile) {
+    this.#clock = clock
+    this.#lookedAt = clock.now()
     this.#codec = codec
     this.#manifest = manifest
     this.#view = new View(opened, codec)
@@ -106,7 +109,7 @@ export class Follower {
 
   /** @throws what {@link Reader.read} throws */
   async read(lsn: number): Promise<Buffer> {
-    const isFresh = performance.now() - this.#lookedAt < STALE_MS
+    const isFresh = this.#clock.now() - this.#lookedAt < STALE_MS
     let view = isFresh && lsn < this.#view.end ? this.#view : await this.look()
     let tried: View | undefined
     for (;;) {
@@ -157,7 +160,7 @@ export class Follower {
           check()
           const more = held.take(view)
           if (more === undefined || view.end > reached) return more
-          await setTimeout(pollMs)
+          await this.#clock.sleep(pollMs)
         }
       },
       again: error => held.again(error),
@@ -181,7 +184,7 @@ export class Follower {
     const { update } = view.opened.manifest
     if (found.kind === 'good' && found.manifest.update === update) await this.#extend(view)
     else await this.#renew()
-    this.#lookedAt = performance.now()
+    this.#lookedAt = this.#clock.now()
     return this.#view
   }
 

@@ -2,11 +2,13 @@
  * Whether the log is poisoned. A failed write or sync leaves unknown what the disk holds: from then on
  * nothing is written, nothing that completes later counts, and whoever waits is told.
  */
+import type { Clock } from '../disk/clock.ts'
 import type { DiskFile } from '../disk/disk.ts'
 import { PoisonedError, RiologError } from '../errors.ts'
 import { Watchdog } from './watchdog.ts'
 
 export interface HealthParts {
+  readonly clock: Clock
   /** Milliseconds without an answer of the disk, after which the log is poisoned; 0: never. */
   readonly commitTimeoutMs: number
   /** Whether somebody waits for the disk, besides those of {@link Health.orPoisoned}. */
@@ -30,8 +32,9 @@ export class Health {
 
   constructor(parts: HealthParts) {
     this.#parts = parts
-    const { commitTimeoutMs, isAwaited } = parts
+    const { clock, commitTimeoutMs, isAwaited } = parts
     this.#watchdog = new Watchdog(
+      clock,
       commitTimeoutMs,
       () => this.#whenPoisoned.size > 0 || isAwaited(),
       () => this.fail(stuck(commitTimeoutMs)),

@@ -2,7 +2,10 @@
  * Tells the manifest the durable LSN once the log is idle: the last group has nothing behind it that
  * proves it durable. A timer that looks once in a while; setting one for each commit would cost more.
  */
+import type { Clock, Timer } from '../disk/clock.ts'
+
 export interface IdleStampParts {
+  readonly clock: Clock
   /** Milliseconds without progress; 0: never. */
   readonly idleMs: number
   readonly durableLsn: () => number
@@ -13,7 +16,7 @@ export interface IdleStampParts {
 
 export class IdleStamp {
   readonly #parts: IdleStampParts
-  #timer: NodeJS.Timeout | undefined
+  #timer: Timer | undefined
   #stamping: Promise<unknown> = Promise.resolve()
   #stopped = false
 
@@ -23,10 +26,10 @@ export class IdleStamp {
 
   /** There was a commit. The timer holds no process open. */
   moved(): void {
-    const { idleMs, durableLsn, stampedLsn, stamp } = this.#parts
+    const { clock, idleMs, durableLsn, stampedLsn, stamp } = this.#parts
     if (idleMs === 0 || this.#timer !== undefined || this.#stopped) return
     const seen = durableLsn()
-    this.#timer = setTimeout(() => {
+    this.#timer = clock.setTimer(() => {
       this.#timer = undefined
       if (durableLsn() <= stampedLsn()) return
       if (seen === durableLsn()) this.#stamping = stamp().catch(() => {})
@@ -38,7 +41,7 @@ export class IdleStamp {
   /** No stamp begins any more. */
   stop(): void {
     this.#stopped = true
-    clearTimeout(this.#timer)
+    this.#timer?.clear()
   }
 
   /** Resolves when no stamp is under way. */

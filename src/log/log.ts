@@ -1,4 +1,3 @@
-import { setTimeout } from 'node:timers/promises'
 import { chooseDisk } from '../disk/choose.ts'
 import { chooseSync, type SyncReport } from '../disk/choose-sync.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
@@ -127,10 +126,11 @@ export class Log {
     this.#writer =
       manifestFile &&
       new Writer({
+        clock: disk.clock,
         directory,
         manifest: manifestFile,
         chain,
-        maker: new SegmentMaker(directory, this.#pool, highestNumber + 1, options),
+        maker: new SegmentMaker(disk, directory, this.#pool, highestNumber + 1, options),
         end: opened.end,
         limits: this.#limits,
         codec,
@@ -178,7 +178,13 @@ export class Log {
       const codec = new Codec({ compression, encryption }, { writes: !options.readOnly })
       if (options.readOnly) {
         const { opened, manifest } = await openForReading(disk, path)
-        log = new Log(disk, options, codec, opened, new Follower(opened, codec, manifest))
+        log = new Log(
+          disk,
+          options,
+          codec,
+          opened,
+          new Follower(disk.clock, opened, codec, manifest),
+        )
       } else {
         const opened = await openForWriting(disk, path, options)
         const sync = await chooseSync(options.sync, disk.engine, opened.directory)
@@ -530,7 +536,7 @@ export class Log {
         check()
         yield chunk
       } else if (writer === undefined) {
-        await setTimeout(pollMs ?? POLL_MS)
+        await this.#disk.clock.sleep(pollMs ?? POLL_MS)
       } else {
         if (writer.poison !== undefined) throw writer.poison
         await writer.durableBeyond(durableLsn!, signal)

@@ -1,6 +1,7 @@
 /** The manifest's file: created once, locked while the log is open, updated in place, copy by copy. */
 import { readFileSync } from 'node:fs'
 import { allocateBuffer } from '../disk/buffer.ts'
+import type { Clock } from '../disk/clock.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
 import { MAX_ALIGNMENT } from '../segment/format.ts'
@@ -37,21 +38,22 @@ export async function readManifest(file: DiskFile): Promise<ManifestVerdict> {
  * @throws ERR_RIOLOG_LOCKED, naming the holder's pid where the system tells
  */
 export async function lockManifest(
+  clock: Clock,
   directory: DiskDirectory,
   create: boolean,
   mode: number,
   waitMs: number,
 ): Promise<DiskFile> {
-  const deadline = Date.now() + waitMs
+  const deadline = clock.now() + waitMs
   for (;;) {
     const file = await directory.open(MANIFEST_NAME, create ? 'create' : 'write', mode)
     try {
       while (!file.tryLock()) {
         const holder = file.lockHolder()
-        if (Date.now() >= deadline || (holder !== undefined && isRunning(holder))) {
+        if (clock.now() >= deadline || (holder !== undefined && isRunning(holder))) {
           throw lockedError(directory.path, holder)
         }
-        await new Promise(resolve => setTimeout(resolve, LOCK_RETRY_MS))
+        await clock.sleep(LOCK_RETRY_MS)
       }
       // Somebody may have replaced the file between open and lock.
       if (file.isNamed()) return file
@@ -110,7 +112,7 @@ export class ManifestFile {
     this.#current = manifest
     this.#first = readFrom === 0 ? 1 : 0
     this.#block = manifest.alignment
-    this.#buffer = allocateBuffer(MAX_ALIGNMENT)
+    this.#buffer = allocateBuffer(this.#block)
   }
 
   /** Lays out a new manifest in an empty file, without a sync: nothing refers to it yet. */

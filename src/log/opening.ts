@@ -1,5 +1,4 @@
 /** What happens before a log is handed out: create or lock, judge, sync, stamp. */
-import { randomBytes } from 'node:crypto'
 import type { Disk, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { CorruptionError, isErrno, RiologError } from '../errors.ts'
 import {
@@ -55,12 +54,12 @@ export async function openForWriting(
   let file: DiskFile | undefined
   let chain: LiveChain | undefined
   try {
-    file = await openManifest(directory, options)
+    file = await openManifest(disk, directory, options)
     const found = await readManifest(file)
     const created = found.kind === 'none' && (await mayCreate(directory, options))
     if (created && (options.expectedEpoch ?? 0) !== 0) throw noLog(directory.path)
     const manifestFile = created
-      ? await createLog(directory, file, options)
+      ? await createLog(disk, directory, file, options)
       : new ManifestFile(file, ...goodManifest(found))
     const manifest = manifestFile.current
     const numbers = await segmentNumbers(directory, manifest.segmentSize)
@@ -193,11 +192,13 @@ export async function openDirectory(
 }
 
 export async function openManifest(
+  disk: Disk,
   directory: DiskDirectory,
   options: CheckedOptions,
 ): Promise<DiskFile> {
   try {
-    return await lockManifest(directory, options.create, options.mode, options.lockWaitMs)
+    const { create, mode, lockWaitMs } = options
+    return await lockManifest(disk.clock, directory, create, mode, lockWaitMs)
   } catch (cause) {
     if (isErrno(cause, 'ENOENT')) throw await missingManifest(directory, cause)
     throw cause
@@ -229,6 +230,7 @@ export async function mayCreate(
 }
 
 async function createLog(
+  disk: Disk,
   directory: DiskDirectory,
   file: DiskFile,
   options: CheckedOptions,
@@ -243,7 +245,7 @@ async function createLog(
     )
   }
   checkMetadata(options.metadata, alignment)
-  const uuid = randomBytes(16).toString('hex')
+  const uuid = Buffer.from(disk.randomBytes(16)).toString('hex')
   return createManifest(directory, file, { uuid, segmentSize, alignment, epoch: 0 })
 }
 

@@ -1,6 +1,5 @@
 /** Makes segment files ahead of their use: recycled or full of zeros, with their header, and synced. */
-import { randomBytes } from 'node:crypto'
-import type { DiskDirectory, DiskFile } from '../disk/disk.ts'
+import type { Disk, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
 import {
   alignUp,
@@ -36,6 +35,7 @@ export class Abandoned extends Error {
 }
 
 export class SegmentMaker {
+  readonly #disk: Disk
   readonly #directory: DiskDirectory
   readonly #pool: RecyclePool
   readonly #mode: number
@@ -47,11 +47,13 @@ export class SegmentMaker {
    * @param metadata the user's, for each header
    */
   constructor(
+    disk: Disk,
     directory: DiskDirectory,
     pool: RecyclePool,
     nextNumber: number,
     { mode, metadata }: { readonly mode: number; readonly metadata: Uint8Array },
   ) {
+    this.#disk = disk
     this.#directory = directory
     this.#pool = pool
     this.#nextNumber = nextNumber
@@ -96,7 +98,7 @@ export class SegmentMaker {
       uuid: manifest.uuid,
       number,
       epoch: manifest.epoch,
-      salt: randomSalt(),
+      salt: randomSalt(this.#disk),
       parent,
       fileBytes: recycled?.size() ?? fileBytes,
       segmentSize: manifest.segmentSize,
@@ -127,9 +129,9 @@ export class SegmentMaker {
   }
 }
 
-function randomSalt(): Salt {
-  const bytes = randomBytes(8)
-  const salt = { low: bytes.readUInt32LE(0), high: bytes.readUInt32LE(4) }
+function randomSalt(disk: Disk): Salt {
+  const words = new Uint32Array(disk.randomBytes(8).slice().buffer)
+  const salt = { low: words[0], high: words[1] }
   // Zero means "no segment".
-  return salt.low === 0 && salt.high === 0 ? randomSalt() : salt
+  return salt.low === 0 && salt.high === 0 ? randomSalt(disk) : salt
 }

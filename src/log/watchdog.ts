@@ -2,18 +2,22 @@
  * Notices that the disk answers nothing any more. One timer for all that is awaited: a timer for each
  * commit would cost as much as the commit's own bookkeeping.
  */
+import type { Clock, Timer } from '../disk/clock.ts'
+
 export class Watchdog {
+  readonly #clock: Clock
   readonly #limitMs: number
   readonly #isAwaited: () => boolean
   readonly #onStuck: () => void
-  #timer: NodeJS.Timeout | undefined
+  #timer: Timer | undefined
   #progressAt = 0
 
   /**
    * @param limitMs milliseconds without progress; 0: it never barks
    * @param isAwaited whether somebody waits for the disk at all
    */
-  constructor(limitMs: number, isAwaited: () => boolean, onStuck: () => void) {
+  constructor(clock: Clock, limitMs: number, isAwaited: () => boolean, onStuck: () => void) {
+    this.#clock = clock
     this.#limitMs = limitMs
     this.#isAwaited = isAwaited
     this.#onStuck = onStuck
@@ -22,28 +26,32 @@ export class Watchdog {
   /** Something was asked of the disk: the time counts from here, unless it counts already. */
   asked(): void {
     if (this.#limitMs === 0) return
-    if (this.#timer === undefined || !this.#timer.hasRef()) this.#progressAt = performance.now()
-    if (this.#timer === undefined) this.#timer = setTimeout(() => this.#look(), this.#limitMs)
-    this.#timer.ref()
+    if (this.#timer === undefined || !this.#timer.hasRef()) this.#progressAt = this.#clock.now()
+    if (this.#timer === undefined) this.#lookIn(this.#limitMs)
+    this.#timer?.ref()
   }
 
   /** The disk has answered: the time counts anew. While nobody waits, the process may end. */
   answered(): void {
     if (this.#timer === undefined) return
-    this.#progressAt = performance.now()
+    this.#progressAt = this.#clock.now()
     if (!this.#isAwaited()) this.#timer.unref()
   }
 
   stop(): void {
-    clearTimeout(this.#timer)
+    this.#timer?.clear()
     this.#timer = undefined
   }
 
   #look(): void {
     this.#timer = undefined
     if (!this.#isAwaited()) return
-    const left = this.#limitMs - (performance.now() - this.#progressAt)
-    if (left > 0) this.#timer = setTimeout(() => this.#look(), Math.ceil(left))
+    const left = this.#limitMs - (this.#clock.now() - this.#progressAt)
+    if (left > 0) this.#lookIn(Math.ceil(left))
     else this.#onStuck()
+  }
+
+  #lookIn(milliseconds: number): void {
+    this.#timer = this.#clock.setTimer(() => this.#look(), milliseconds)
   }
 }

@@ -3,6 +3,7 @@
  * no native call; the queue commits that group (commit-queue.ts), and the segment that it lies in is
  * followed by the next (current-segment.ts).
  */
+import type { Clock } from '../disk/clock.ts'
 import type { DiskDirectory, SyncMode } from '../disk/disk.ts'
 import { type PoisonedError, RiologError } from '../errors.ts'
 import { GROUP_HEADER_BYTES, recordSpan } from '../segment/format.ts'
@@ -27,6 +28,7 @@ import { SegmentSupply } from './segment-supply.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
 export interface WriterParts {
+  readonly clock: Clock
   readonly directory: DiskDirectory
   readonly manifest: ManifestFile
   readonly chain: LiveChain
@@ -95,6 +97,7 @@ export class Writer {
     this.#arenas = new ArenaPool(groupCount, this.#maxGroup)
     this.#metrics = new CommitMetrics(directory.path)
     this.#health = new Health({
+      clock: parts.clock,
       commitTimeoutMs: parts.commitTimeoutMs,
       isAwaited: () => this.#queue.isAwaited || !this.#room.isEmpty,
       undecided: () => ({ durableLsn: this.durableLsn, end: this.end }),
@@ -123,6 +126,7 @@ export class Writer {
     const supply = this.#supply
     this.#current = new CurrentSegment({ directory, manifest, chain, supply, health })
     this.#idleStamp = new IdleStamp({
+      clock: parts.clock,
       idleMs: parts.idleStampMs,
       durableLsn: () => this.durableLsn,
       stampedLsn: () => manifest.current.floor,

@@ -4,11 +4,12 @@ import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
 import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
 import { type GroupFinding, groupEnd, type Place, readGroupHeader, verifyGroup } from './group.ts'
 
-/** Room for the longest group wherever it starts, and for some more. */
+/** Room for the longest group wherever it starts, and for some more: the longest read. */
 const WINDOW_BYTES = 2 * MIB + 4 * MAX_ALIGNMENT
 
 export class Window {
-  readonly #buffer: DiskBuffer = allocateBuffer(WINDOW_BYTES)
+  /** As long as the longest read so far: a small log takes little memory. */
+  #buffer: DiskBuffer | undefined
   readonly #alignment: number
   #file: DiskFile | undefined
   #from = 0
@@ -25,11 +26,14 @@ export class Window {
    */
   async load(file: DiskFile, position: number, want: number, limit: number): Promise<Uint8Array> {
     const end = Math.min(position + want, limit)
-    if (end <= position) return this.#buffer.bytes.subarray(0, 0)
+    if (end <= position) return new Uint8Array()
     const held = file === this.#file && position >= this.#from && end <= this.#from + this.#length
     if (!held) await this.#read(file, position, limit)
     const last = Math.min(this.#from + this.#length, limit)
-    return this.#buffer.bytes.subarray(position - this.#from, Math.max(last, position) - this.#from)
+    return this.#buffer!.bytes.subarray(
+      position - this.#from,
+      Math.max(last, position) - this.#from,
+    )
   }
 
   /**
@@ -63,6 +67,9 @@ export class Window {
     const from = alignDown(position, this.#alignment)
     const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
     this.#file = undefined
+    if (this.#buffer === undefined || this.#buffer.bytes.length < length) {
+      this.#buffer = allocateBuffer(length)
+    }
     this.#length = await file.read(this.#buffer, 0, length, from)
     this.#from = from
     this.#file = file

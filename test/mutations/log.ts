@@ -96,7 +96,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stuck',
     name: 'an answer does not count',
     file: 'src/log/watchdog.ts',
-    from: '    this.#progressAt = performance.now()\n    if (!this.#isAwaited())',
+    from: '    this.#progressAt = this.#clock.now()\n    if (!this.#isAwaited())',
     to: '    if (!this.#isAwaited())',
     tests: stuck,
   },
@@ -239,9 +239,9 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'commits',
     name: 'dsync makes nothing durable',
-    file: 'src/disk/simulated.ts',
-    from: '      this.#device.sync(this.#inode, position, length)\n',
-    to: '',
+    file: 'src/disk/simulated/disk.ts',
+    from: 'this.#sync(position, length, this.#device.writes)',
+    to: 'this.#device.writes',
     tests: modes,
   },
 ]

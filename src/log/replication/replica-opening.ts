@@ -42,7 +42,7 @@ export async function openReplica(
   const directory = await openDirectory(disk, path, { mode: options.directoryMode })
   let manifest: DiskFile | undefined
   try {
-    manifest = await openManifest(directory, options)
+    manifest = await openManifest(disk, directory, options)
     const copies = await readManifest(manifest)
     const isNew = copies.kind === 'none' && (await mayCreate(directory, options))
     if (isNew) return { directory, manifest, found: undefined }

@@ -40,12 +40,14 @@ export class Replica {
     this.#directory = directory
     this.#manifest = manifest
     this.#health = new Health({
+      clock: disk.clock,
       commitTimeoutMs: options.commitTimeoutMs,
       isAwaited: () => false,
       undecided: () => ({ durableLsn: this.durableLsn, end: this.end }),
       onPoisoned: poison => this.#onPoisoned(poison),
     })
     this.#idleStamp = new IdleStamp({
+      clock: disk.clock,
       idleMs: options.idleStampMs,
       durableLsn: () => this.durableLsn,
       stampedLsn: () => this.#copy?.manifestFile.current.floor ?? 0,

@@ -1,0 +1,183 @@
+/** Runs steps on a log, and notes what it promised. */
+import { RiologError } from '../../errors.ts'
+import type { Log } from '../../log/log.ts'
+import type { WorkloadContext } from '../scenario.ts'
+import { type LogEvent, Oracle } from './oracle.ts'
+import { type LogStep, logOptionsOf, payloadOf, READING } from './steps.ts'
+
+/** Numbers the appends of all lives: each life begins with one of its own. */
+const LIFE_IDS = 100_000
+
+class Program {
+  readonly #context: WorkloadContext<LogStep>
+  #log: Log
+  #options: object
+  #nextId: number
+  #flushes: Promise<void>[] = []
+
+  constructor(context: WorkloadContext<LogStep>, log: Log, options: object) {
+    this.#context = context
+    this.#log = log
+    this.#options = options
+    this.#nextId = context.life * LIFE_IDS
+  }
+
+  async run(steps: readonly LogStep[]): Promise<void> {
+    for (const step of steps) {
+      try {
+        await this.#step(step)
+      } catch (error) {
+        if (isExpected(error)) continue
+        throw error
+      }
+    }
+    await this.#wait()
+  }
+
+  #note(event: LogEvent): void {
+    this.#context.note(event)
+  }
+
+  async #step(step: LogStep): Promise<void> {
+    switch (step.do) {
+      case 'open':
+        return
+      case 'append':
+        return this.#append([step.bytes], ([data]) => [this.#log.append(data)])
+      case 'batch':
+        return this.#append(step.bytes, batch => this.#log.appendBatch(batch))
+      case 'flush':
+        return this.#flush()
+      case 'wait':
+        return this.#wait()
+      case 'flushSync':
+        return this.#note({ kind: 'durable', end: this.#log.flushSync() })
+      case 'trim':
+        return this.#trim(step.at)
+      case 'rewind':
+        return this.#rewind(step.at)
+      case 'sleep':
+        return this.#context.sleep(step.ms)
+      case 'reopen':
+        return this.#reopen()
+      case 'scan':
+        for await (const _ of this.#log.scan());
+    }
+  }
+
+  /** Waits for room once. */
+  async #append(bytes: readonly number[], append: (batch: Buffer[]) => number[]): Promise<void> {
+    const batch = bytes.map(length => payloadOf(this.#nextId++, length))
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const lsns = append(batch)
+        for (const [i, lsn] of lsns.entries()) {
+          this.#note({ kind: 'appended', lsn, data: batch[i], batch: lsns[0] })
+        }
+        return
+      } catch (error) {
+        if (
+          attempt > 0 ||
+          !(error instanceof RiologError) ||
+          error.code !== 'ERR_RIOLOG_BACKPRESSURE'
+        )
+          throw error
+        await this.#log.drain()
+      }
+    }
+  }
+
+  #flush(): void {
+    this.#flushes.push(
+      this.#log.flush().then(
+        end => this.#note({ kind: 'durable', end }),
+        error => {
+          if (!isExpected(error)) throw error
+        },
+      ),
+    )
+  }
+
+  async #wait(): Promise<void> {
+    this.#flush()
+    await Promise.all(this.#flushes.splice(0))
+  }
+
+  async #trim(at: number): Promise<void> {
+    const lsn = this.#pick(this.#oracle().acknowledgedLsns(), at)
+    if (lsn === undefined) return
+    this.#note({ kind: 'trim asked', lsn })
+    this.#note({ kind: 'trimmed', lsn: await this.#log.trim(lsn) })
+  }
+
+  async #rewind(at: number): Promise<void> {
+    await this.#wait()
+    const lsn = this.#pick(this.#oracle().firstLsns(), at)
+    if (lsn === undefined) return
+    this.#note({ kind: 'rewind asked', lsn })
+    try {
+      await this.#log.rewind(lsn)
+      this.#note({ kind: 'rewound', lsn })
+    } catch (error) {
+      // Poisoned: whether it is in force is undecided.
+      const isRefused = error instanceof RiologError && error.code !== 'ERR_RIOLOG_POISONED'
+      if (isRefused) this.#note({ kind: 'rewind refused' })
+      throw error
+    }
+  }
+
+  /** What the new opening shows is judged as after a crash. */
+  async #reopen(): Promise<void> {
+    await Promise.all(this.#flushes.splice(0))
+    try {
+      const end = await this.#log.flush()
+      this.#note({ kind: 'durable', end })
+      await this.#log.close()
+    } catch (error) {
+      if (!isExpected(error)) throw error
+      await this.#log.close().catch(() => {})
+    }
+    this.#log = await this.#context.open(this.#options)
+    if (this.#context.faults.length > 0) return
+    const found = []
+    for await (const record of this.#log.scan()) found.push(record)
+    const wrong = this.#oracle().judge(found)
+    if (wrong.length > 0) throw new Error(`reopened: ${wrong.join('; ')}`)
+  }
+
+  #oracle(): Oracle {
+    return new Oracle(this.#context.history)
+  }
+
+  #pick(lsns: readonly number[], at: number): number | undefined {
+    return lsns[Math.min(lsns.length - 1, Math.floor((at / 1000) * lsns.length))]
+  }
+}
+
+/** What a log may answer after a fault: the program goes on, and asks for other things. */
+const EXPECTED = new Set([
+  'ERR_RIOLOG_POISONED',
+  'ERR_RIOLOG_NO_SPACE',
+  'ERR_RIOLOG_BACKPRESSURE',
+  'ERR_RIOLOG_TRIMMED',
+  'ERR_RIOLOG_NOT_FOUND',
+  'ERR_RIOLOG_REWOUND',
+  'ERR_RIOLOG_INVALID_ARGUMENT',
+  'ERR_RIOLOG_BATCH_TOO_LARGE',
+  'ERR_RIOLOG_RECORD_TOO_LARGE',
+  'ERR_RIOLOG_SYSTEM',
+])
+
+function isExpected(error: unknown): boolean {
+  return error instanceof RiologError && EXPECTED.has(error.code)
+}
+
+export async function workload(context: WorkloadContext<LogStep>): Promise<void> {
+  const [first] = context.steps
+  const options = {
+    ...READING,
+    ...(first?.do === 'open' ? logOptionsOf(first.options) : logOptionsOf()),
+  }
+  const log = await context.open(options)
+  await new Program(context, log, options).run(context.steps)
+}
