@@ -28,6 +28,16 @@ export class Oracle {
   #rewindAsked: number | undefined
   #trimmedTo = 0
 
+  /** One that can judge a possible course of things, while this one judges another. */
+  copy(): Oracle {
+    const other = new Oracle()
+    for (const [lsn, record] of this.#appended) other.#appended.set(lsn, { ...record })
+    other.#trimsAsked = [...this.#trimsAsked]
+    other.#rewindAsked = this.#rewindAsked
+    other.#trimmedTo = this.#trimmedTo
+    return other
+  }
+
   appended(lsn: number, data: Buffer, batch = lsn): void {
     if (this.#appended.has(lsn)) throw new Error(`LSN ${lsn} was handed out twice`)
     this.#appended.set(lsn, { lsn, data, acknowledged: false, batch })
