@@ -8,6 +8,7 @@ import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import type { Log } from '../../src/log/log.ts'
 import { COPY_AT, COPY_BYTES, decodeManifest, MANIFEST_NAME } from '../../src/log/manifest.ts'
 import type { LogOptions } from '../../src/log/options.ts'
+import { judgeOfLog } from '../support/crash-judges.ts'
 import { cutEverywhere, type Procedure, type Scenario } from '../support/crash-steps.ts'
 import { Oracle, payloadOf } from '../support/oracle.ts'
 import { openSimulated } from '../support/simulated.ts'
@@ -103,7 +104,7 @@ class Started {
       await procedure()
       await this.quiet()
     }
-    return { device: this.device, oracle: this.oracle, run }
+    return { device: this.device, judge: judgeOfLog(this.oracle, this.options), run }
   }
 }
 
@@ -203,7 +204,6 @@ const PROCEDURES: readonly Procedure[] = [
       ...UPDATE,
       'write group of new segment',
     ],
-    options: { recycledSegments: 2 },
     async make() {
       const one = await started({ recycledSegments: 2 })
       await one.add(7, LARGE)
@@ -217,7 +217,6 @@ const PROCEDURES: readonly Procedure[] = [
   {
     name: 'trim',
     steps: [...UPDATE, 'open segment', 'unlink segment'],
-    options: { recycledSegments: 1 },
     async make() {
       const one = await started({ recycledSegments: 1 })
       await one.add(10, LARGE)

@@ -8,21 +8,27 @@ import type {
   SimulatedDevice,
   SimulatedOperation,
 } from '../../src/disk/simulated.ts'
-import type { LogOptions } from '../../src/log/options.ts'
 import { addon } from '../../src/native.ts'
-import { type Oracle, payloadOf } from './oracle.ts'
-import { openSimulated, recordsOf } from './simulated.ts'
+
+/** Says of what a cut has left behind what is wrong with it, by what had happened before. */
+export interface Judge {
+  /** All that is promised. The image stays as it is. */
+  whole(image: SimulatedDevice): Promise<string[]>
+  /** That nothing was lost, once an opening was cut, too. */
+  again(image: SimulatedDevice): Promise<string[]>
+  /** The opening that is cut. */
+  open(device: SimulatedDevice): Promise<{ close(): Promise<unknown> }>
+}
 
 export interface Scenario {
   readonly device: SimulatedDevice
-  readonly oracle: Oracle
+  readonly judge: Judge
   /** The procedure, and nothing else; it resolves when all that belongs to it is done. */
   run(): Promise<unknown>
 }
 
 export interface Procedure {
   readonly name: string
-  readonly options?: LogOptions
   /** Every step that is to be cut before, in the order in which they first come. */
   readonly steps: readonly string[]
   make(): Promise<Scenario>
@@ -151,7 +157,7 @@ export async function cutEverywhere(procedure: Procedure): Promise<Report> {
   const seen = new Map<string, number>()
   let changed = true
   for (let operation = 0; ; operation++) {
-    const { device, oracle, run } = await procedure.make()
+    const { device, judge, run } = await procedure.make()
     const known = highestOf(device)
     const at = device.operations + operation
     let step = ''
@@ -170,69 +176,30 @@ export async function cutEverywhere(procedure: Procedure): Promise<Report> {
     const where = `${procedure.name}, cut at operation ${operation} (${step})`
     for (const [i, image] of images.entries()) {
       const place = `${where}, left: ${image.left}`
-      await judge(image.device, oracle, procedure, place, report)
+      report.judged++
+      await note(judge.whole(image.device), place, report)
       // Of what each cut may leave one thing, by turns; commits come again and again.
       if (changed && before < TIMES && i === operation % images.length) {
-        await cutOpening(image.device, oracle, procedure, place, operation === 0, report)
+        await cutOpening(image.device, judge, place, operation === 0, report)
       }
     }
     changed = !READS.has(step.split(' ')[0]) || /new segment/.test(step)
   }
 }
 
-/** All that is promised of a disk: what is acknowledged is found, readers see no more, and it goes on. */
-async function judge(
-  image: SimulatedDevice,
-  before: Oracle,
-  { options }: Procedure,
-  place: string,
-  report: Report,
-): Promise<void> {
-  report.judged++
-  const handedOut = Math.max(0, ...before.pendingLsns(), ...before.acknowledgedLsns())
-  try {
-    const device = image.afterKill()
-    const shown = await shownBeside(image.afterKill(), options)
-    const log = await openSimulated(device, { idleStampMs: 0, ...options })
-    const found = await recordsOf(log)
-    const wrong = before.copy().judge(found)
-    const lsns = new Set(found.map(({ lsn }) => lsn))
-    if (shown.some(lsn => !lsns.has(lsn))) wrong.push('a reader was shown what is not there')
-    const data = payloadOf(-1, 20)
-    const lsn = await log.appendDurable(data)
-    if (lsn <= handedOut) wrong.push(`LSN ${lsn} was handed out before`)
-    if (!(await log.read(lsn)).equals(data)) wrong.push(`LSN ${lsn} reads as something else`)
-    await log.close()
-    for (const what of wrong) report.wrong.push(`${place}: ${what}`)
-  } catch (error) {
-    report.wrong.push(`${place}: ${(error as Error).stack}`)
-  }
-}
-
-/** What a read-only opening shows, before anybody has opened the log for writing. */
-async function shownBeside(device: SimulatedDevice, options: LogOptions = {}): Promise<number[]> {
-  try {
-    const reader = await openSimulated(device, { ...options, readOnly: true })
-    const shown = (await recordsOf(reader)).map(({ lsn }) => lsn)
-    await reader.close()
-    return shown
-  } catch (error) {
-    if ((error as { code?: unknown }).code === 'ERR_RIOLOG_NO_LOG') return []
-    throw error
-  }
+async function note(judging: Promise<string[]>, place: string, report: Report): Promise<void> {
+  const wrong = await judging.catch(error => [String((error as Error).stack)])
+  for (const what of wrong) report.wrong.push(`${place}: ${what}`)
 }
 
 /** The same for the opening that recovers: of an image with nothing unsynced, reads leave it as it is. */
 async function cutOpening(
   image: SimulatedDevice,
-  before: Oracle,
-  { options }: Procedure,
+  judge: Judge,
   place: string,
   isWhole: boolean,
   report: Report,
 ): Promise<void> {
-  const open = (device: SimulatedDevice, rest: LogOptions = {}) =>
-    openSimulated(device, { idleStampMs: 0, ...options, ...rest })
   const known = highestOf(image)
   const steps: string[] = []
   const uncut = image.afterKill()
@@ -240,10 +207,10 @@ async function cutOpening(
     steps[asked.index] = stepOf(asked, known)
     return undefined
   }
-  const whole = await open(uncut)
-  const opens = steps.length
-  await whole.close()
-  for (const [operation, step] of steps.slice(0, opens).entries()) {
+  const opened = await judge.open(uncut)
+  const ofOpening = steps.slice()
+  await opened.close()
+  for (const [operation, step] of ofOpening.entries()) {
     const stamps = /copy$|^sync MANIFEST/.test(step)
     if (!isWhole && !stamps) continue
     const device = image.afterKill()
@@ -251,18 +218,12 @@ async function cutOpening(
       if (index === operation) device.cutPower()
       return undefined
     }
-    await untilCut(open(device), device)
+    await untilCut(judge.open(device), device)
     report.cutsOfOpenings += LEFT_OF_OPENINGS.length
     for (const { left, device: again } of imagesOf(device, LEFT_OF_OPENINGS)) {
       report.judged++
       const where = `${place}; opening cut at ${operation} (${step}), left: ${left}`
-      try {
-        const log = await open(again)
-        const wrong = before.copy().judge(await recordsOf(log))
-        for (const what of wrong) report.wrong.push(`${where}: ${what}`)
-      } catch (error) {
-        report.wrong.push(`${where}: ${(error as Error).stack}`)
-      }
+      await note(judge.again(again), where, report)
     }
   }
 }
