@@ -225,6 +225,18 @@ const PROCEDURES: readonly Procedure[] = [
     },
   },
   {
+    // Its link is the trim LSN, and what a trim frees is not walked to: but the floor is still there.
+    name: 'rotation behind a trim of all there is',
+    steps: [...COMMIT, ...PREPARE, 'syncDirectory', ...UPDATE],
+    async make() {
+      const one = await started()
+      await one.add(3, LARGE)
+      await one.quiet()
+      await one.trim(one.log.durableLsn)
+      return one.scenario(() => one.add(2, LARGE))
+    },
+  },
+  {
     name: 'rewind',
     steps: [
       ...COMMIT,
