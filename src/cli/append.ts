@@ -6,11 +6,12 @@ import { RiologError } from '../errors.ts'
 import { Log, type LogOptions } from '../index.ts'
 import { FailedWith } from './failure.ts'
 import { createSplitter, FRAMINGS, type Framing, type Splitter } from './framing.ts'
+import { addKeys, encryptionOptions, type KeyOptions } from './keys.ts'
 import { printFields, printJson } from './output.ts'
 import { showProgress, Tally } from './progress.ts'
 import { parseBytes } from './values.ts'
 
-interface AppendOptions {
+interface AppendOptions extends KeyOptions {
   readonly framing: Framing
   readonly segmentSize?: number
   readonly engine: NonNullable<LogOptions['engine']>
@@ -27,7 +28,7 @@ interface Outcome {
 const EXIT_INTERRUPTED = 130
 
 export function addAppend(program: Command): void {
-  program
+  const command = program
     .command('append')
     .description('append records from standard input, and make them durable')
     .argument('<dir>', 'directory of the log; made if it is not there')
@@ -43,12 +44,13 @@ export function addAppend(program: Command): void {
         .default('auto'),
     )
     .option('--json', 'print one line of JSON')
-    .action(append)
+  addKeys(command).action(append)
 }
 
 async function append(dir: string, options: AppendOptions): Promise<void> {
   const { engine, segmentSize } = options
-  const log = await Log.open(dir, { engine, ...(segmentSize !== undefined && { segmentSize }) })
+  const size = segmentSize !== undefined && { segmentSize }
+  const log = await Log.open(dir, { engine, ...size, ...encryptionOptions(options) })
   const interruption = new AbortController()
   // Once: a second Ctrl-C ends the process at once.
   process.once('SIGINT', () => interruption.abort())

@@ -3,11 +3,12 @@ import { type Command, Option } from 'commander'
 import { Log } from '../index.ts'
 import type { LogRecord } from '../log/record.ts'
 import { FRAMINGS, type Framing, frame } from './framing.ts'
+import { addKeys, encryptionOptions, type KeyOptions } from './keys.ts'
 import { Output } from './output.ts'
 import { parseLsn } from './values.ts'
 
 /** Options of `cat` and of `tail`. */
-interface CatOptions {
+interface CatOptions extends KeyOptions {
   readonly from?: number
   readonly framing: Framing
   readonly json?: true
@@ -15,7 +16,7 @@ interface CatOptions {
 
 /** `cat` and `tail` show records in the same ways. */
 function addReading(program: Command, name: string, description: string): Command {
-  return program
+  const command = program
     .command(name)
     .description(description)
     .argument('<dir>', 'directory of the log; it may be in use')
@@ -26,6 +27,7 @@ function addReading(program: Command, name: string, description: string): Comman
         .default('line'),
     )
     .option('--json', 'print one line of JSON a record, its data in base64')
+  return addKeys(command)
 }
 
 export function addCat(program: Command): void {
@@ -37,9 +39,9 @@ export function addTail(program: Command): void {
   addReading(program, 'tail', description).action(tail)
 }
 
-async function tail(dir: string, { from = 0, framing, json }: CatOptions): Promise<void> {
+async function tail(dir: string, { from = 0, framing, json, ...keys }: CatOptions): Promise<void> {
   const pieces = json ? asJson : (record: LogRecord) => frame(framing, record.data)
-  await using log = await Log.open(dir, { readOnly: true })
+  await using log = await Log.open(dir, { readOnly: true, ...encryptionOptions(keys) })
   const output = new Output()
   for await (const record of log.tail({ from })) {
     output.add(pieces(record))
@@ -47,9 +49,9 @@ async function tail(dir: string, { from = 0, framing, json }: CatOptions): Promi
   }
 }
 
-async function cat(dir: string, { from, framing, json }: CatOptions): Promise<void> {
+async function cat(dir: string, { from, framing, json, ...keys }: CatOptions): Promise<void> {
   const pieces = json ? asJson : (record: LogRecord) => frame(framing, record.data)
-  await using log = await Log.open(dir, { readOnly: true })
+  await using log = await Log.open(dir, { readOnly: true, ...encryptionOptions(keys) })
   const output = new Output()
   try {
     for await (const record of log.scan(from === undefined ? {} : { from })) {

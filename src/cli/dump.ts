@@ -1,36 +1,41 @@
 /** `riolog dump`: segments, groups and records as the files hold them, whole or damaged. */
 import type { Command } from 'commander'
-import type { Surveyed, SurveyedGroup, SurveyedSegment } from '../log/survey.ts'
+import { Codec } from '../log/codec.ts'
+import type { StoredBytes, Surveyed, SurveyedGroup, SurveyedSegment } from '../log/survey.ts'
 import {
   RECORD_COMPRESSED,
   RECORD_CONTINUATION,
   RECORD_ENCRYPTED,
   RECORD_GOES_ON,
 } from '../segment/group.ts'
+import { addKeys, encryptionOf, type KeyOptions } from './keys.ts'
 import { Output } from './output.ts'
 import { corruptionOf, lineOf, surveyed, toldOf } from './surveyed.ts'
 import { parseLsn } from './values.ts'
 
-interface DumpOptions {
+interface DumpOptions extends KeyOptions {
   readonly from?: number
   readonly to?: number
   readonly json?: true
 }
 
 const SHOWN_BYTES = 40
+const READS = { writes: false }
 
 export function addDump(program: Command): void {
-  program
+  const command = program
     .command('dump')
     .description('segments, groups and records as they stand in the files, also of a damaged log')
     .argument('<dir>', 'directory of the log; better not in use')
     .option('--from <lsn>', 'only what ends behind this LSN', parseLsn)
     .option('--to <lsn>', 'only what begins before this LSN', parseLsn)
     .option('--json', 'print one line of JSON for each, data in base64')
-    .action(dump)
+  addKeys(command).action(dump)
 }
 
-async function dump(dir: string, { from = 0, to = Infinity, json }: DumpOptions): Promise<void> {
+async function dump(dir: string, options: DumpOptions): Promise<void> {
+  const { from = 0, to = Infinity, json } = options
+  const opened = openerOf(options)
   await surveyed(dir, async survey => {
     const output = new Output()
     const show = (fields: object, line: () => string) =>
@@ -61,9 +66,10 @@ async function dump(dir: string, { from = 0, to = Infinity, json }: DumpOptions)
           break
         default:
           show(groupFields(item), () => groupLine(item))
-          for (const { lsn, flags, bytes } of item.records()) {
+          for (const stored of item.records()) {
+            const { lsn, flags } = stored
             if (lsn < from || lsn >= to) continue
-            const data = Buffer.from(bytes)
+            const data = opened(stored, item)
             const fields = { kind: 'record', lsn, length: data.length, stored: storedAs(flags) }
             show({ ...fields, data: data.toString('base64') }, () => recordLine(lsn, flags, data))
           }
@@ -73,6 +79,18 @@ async function dump(dir: string, { from = 0, to = Infinity, json }: DumpOptions)
     await output.flush()
     if (damage !== undefined) throw damage
   })
+}
+
+/** Bytes as they are stored, or with keys decrypted; what is compressed stays so. */
+function openerOf(options: KeyOptions): (stored: StoredBytes, group: SurveyedGroup) => Buffer {
+  const encryption = encryptionOf(options)
+  if (encryption === undefined) return ({ bytes }) => Buffer.from(bytes)
+  const acceptPlain = true // it shows what stands there
+  const codec = new Codec(
+    { compression: 'none', encryption: { ...encryption, acceptPlain } },
+    READS,
+  )
+  return (stored, { header }) => codec.open(stored, { header, lsn: stored.lsn })
 }
 
 function rangeOf(item: Surveyed): [number, number] {

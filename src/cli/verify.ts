@@ -2,11 +2,12 @@
 import type { Command } from 'commander'
 import prettyBytes from 'pretty-bytes'
 import { CorruptionError, Log, type LogInfo, type RecoveryReport } from '../index.ts'
+import { addKeys, encryptionOptions, type KeyOptions } from './keys.ts'
 import { printFields, printJson } from './output.ts'
 import { type Course, showProgress, Tally } from './progress.ts'
 import { corruptionOf, surveyed } from './surveyed.ts'
 
-interface VerifyOptions {
+interface VerifyOptions extends KeyOptions {
   readonly deep?: true
   readonly json?: true
 }
@@ -22,18 +23,19 @@ interface Verified {
 }
 
 export function addVerify(program: Command): void {
-  program
+  const command = program
     .command('verify')
     .description('read everything and verify it')
     .argument('<dir>', 'directory of the log; it may be in use')
     .option('--deep', 'every group and record of the live segments, also what an opening trusts')
     .option('--json', 'print one line of JSON')
-    .action(verify)
+  addKeys(command).action(verify)
 }
 
-async function verify(dir: string, { deep, json }: VerifyOptions): Promise<void> {
+async function verify(dir: string, { deep, json, ...keys }: VerifyOptions): Promise<void> {
   try {
-    const verified = { ...(await readAll(dir)), ...(deep && { deep: await readFiles(dir) }) }
+    const read = await readAll(dir, keys)
+    const verified = { ...read, ...(deep && { deep: await readFiles(dir) }) }
     await (json ? printJson({ ok: true, ...verified }) : printVerified(verified))
   } catch (error) {
     if (error instanceof CorruptionError && !json) {
@@ -44,8 +46,8 @@ async function verify(dir: string, { deep, json }: VerifyOptions): Promise<void>
   }
 }
 
-async function readAll(dir: string): Promise<Verified> {
-  await using log = await Log.open(dir, { readOnly: true })
+async function readAll(dir: string, keys: KeyOptions): Promise<Verified> {
+  await using log = await Log.open(dir, { readOnly: true, ...encryptionOptions(keys) })
   const { durableLsn, recovery } = log
   const tally = new Tally()
   const stopProgress = showProgress(tally, courseOf(log.info()))

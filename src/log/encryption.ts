@@ -15,7 +15,7 @@ import type { SegmentHeader } from '../segment/header.ts'
 import type { RecordPlace } from './codec.ts'
 
 const CIPHER = 'aes-256-gcm'
-const KEY_BYTES = 32
+export const KEY_BYTES = 32
 /** What GCM takes without hashing it (NIST SP 800-38D, 5.2.1.1). */
 const NONCE_BYTES = 12
 const TAG_BYTES = 16

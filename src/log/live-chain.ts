@@ -166,7 +166,7 @@ export async function walkLiveChain(
       segment.cut = Math.min(cut, most, segment.base + segment.header.fileBytes)
       const link = linkOf(segment, manifest)
       segment.link = link
-      if (link !== undefined && link <= manifest.trimLsn) break
+      if (mayLackParent(segment, manifest)) break
       cut = link ?? Number.POSITIVE_INFINITY
       ref = segment.header.parent
     }
@@ -175,6 +175,15 @@ export async function walkLiveChain(
     chain.close()
     throw error
   }
+}
+
+/**
+ * What a trim can have freed: all before a segment that links to a place before the trim, and that is itself
+ * known to be durable. Before one whose first group may be torn, the floor is still in the parent.
+ */
+function mayLackParent({ link, firstGroupEnd }: LiveSegment, manifest: Manifest): boolean {
+  if (link === undefined || firstGroupEnd === undefined) return false
+  return link <= manifest.trimLsn && firstGroupEnd <= manifest.floor
 }
 
 /** Where the parent ends, which the first group tells; undefined: nothing tells, it is open-ended. */

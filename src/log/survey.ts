@@ -221,15 +221,17 @@ export class Survey {
   /** From the newest over parents; where a header is lost, the next lower file is taken for the parent. */
   async #walk(): Promise<void> {
     const names = await this.#directory.list()
-    const { segmentSize, trimLsn } = this.manifest
+    const { segmentSize, alignment, trimLsn, floor } = this.manifest
     const numbers = names.flatMap(name => parseSegmentName(name, segmentSize) ?? [])
     let ref: SegmentRef | undefined = this.manifest.newest
     while (ref !== undefined && ref.number !== 0) {
       const found: Found = await this.#look(ref)
       this.#found.unshift(found)
       const { number } = ref
-      const link = found.firstGroup?.previousEnd
-      if (link !== undefined && link <= trimLsn) return
+      const { firstGroup } = found
+      const links = firstGroup !== undefined && firstGroup.previousEnd <= trimLsn
+      // As for an opening: before a group that may be torn, the log can end in the parent.
+      if (links && groupEnd(firstGroup, alignment) <= floor) return
       const lower = Math.max(0, ...numbers.filter(one => one < number))
       const guess: SegmentRef | undefined =
         lower === 0 ? undefined : (await this.#look({ number: lower, salt: ANY })).header

@@ -21,6 +21,8 @@ t.test('every failure is one line with its code', async t => {
     [['cat', dir, 'more'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
     [['cat', dir, '--from', 'here'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
     [['cat', dir, '--frm', '1'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
+    [['cat', dir, '--key', 'mine'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
+    [['stats', dir, '--key', '1=mine'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
     [['append', missing, '--framing', 'json'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
     [['append', missing, '--engine', 'steam'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
     [['append', missing, '--segment-size', '64MB'], 2, 'ERR_RIOLOG_INVALID_ARGUMENT'],
@@ -54,7 +56,7 @@ t.test('help and version are no failures; no command at all is', async t => {
   t.same([asked.code, String(asked.stdout)], [0, `${version}\n`])
   const help = await riolog(['append', '--help'])
   t.equal(help.code, 0)
-  for (const option of ['--framing', '--segment-size', '--engine', '--json']) {
+  for (const option of ['--framing', '--segment-size', '--engine', '--key <id=file>', '--json']) {
     t.ok(help.stdout.includes(option), option)
   }
   const nothing = await riolog([])

@@ -162,7 +162,7 @@ function liveSegments(dir, manifest) {
       cut = Infinity
     } else {
       cut = segment.first.previousEnd
-      if (cut <= trim) break
+      if (cut <= trim && segment.first.end <= floor) break
       const parent = Math.floor((cut - 1) / segmentSize)
       if (parent !== segment.parent.number) throw new Damage('a link does not lead to the parent')
     }

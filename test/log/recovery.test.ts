@@ -383,3 +383,24 @@ t.test('the manifest table', async t => {
   }
   t.equal(rows.length, MANIFEST_CASES.length, 'every row has its case')
 })
+
+t.test('trimmed to its end, and killed behind the rotation that came next', async t => {
+  for (const isTorn of [false, true]) {
+    const device = new SimulatedDevice()
+    const log = await openSimulated(device, { idleStampMs: 0 })
+    // A segment is full with three; the next one is prepared, and the floor is its link.
+    for (let i = 0; i < 3; i++) await log.appendDurable(Buffer.alloc(13_000))
+    for (let i = 0; i < 40; i++) await new Promise(resolve => setImmediate(resolve))
+    const end = await log.trim(log.durableLsn)
+    const lsn = await log.appendDurable(Buffer.alloc(13_000, 1))
+    t.equal(Math.floor(lsn / SEGMENT), 2)
+    const killed = device.afterKill()
+    if (isTorn) killed.damage(segmentFile(2), flip(A + 70))
+    const again = await openSimulated(killed)
+    t.equal(again.recovery.verdict, 'torn tail')
+    t.equal(again.durableLsn, isTorn ? end : lsn - 64 + 4 * A)
+    t.equal((await recordsOf(again)).length, isTorn ? 0 : 1)
+    t.ok((await again.appendDurable(Buffer.from('goes on'))) > lsn)
+    await again.close()
+  }
+})

@@ -1,8 +1,8 @@
 /** Every operation in every state that a log can be in: what each gives or throws, in one table. */
 import t from 'tap'
 import { ioError, SimulatedDevice } from '../../src/disk/simulated.ts'
-import type { Log } from '../../src/log/log.ts'
-import { openSimulated } from '../support/simulated.ts'
+import { Log } from '../../src/log/log.ts'
+import { openSimulated, recordsOf } from '../support/simulated.ts'
 
 const ONE = Buffer.from('one')
 
@@ -38,6 +38,18 @@ const STATES: readonly State[] = [
     },
   },
   {
+    name: 'rewinding',
+    async make() {
+      const { log, lsn } = await started()
+      const rewinding = log.rewind(await log.appendDurable(ONE))
+      const end = async () => {
+        await rewinding
+        await log.close()
+      }
+      return { log, lsn, end }
+    },
+  },
+  {
     name: 'read-only',
     async make() {
       const { device, log: first, lsn } = await started()
@@ -49,9 +61,7 @@ const STATES: readonly State[] = [
   {
     name: 'poisoned',
     async make() {
-      const { device, log, lsn } = await started()
-      device.interference = ({ kind }) => (kind === 'sync' ? ioError(kind) : undefined)
-      await log.appendDurable(ONE).catch(() => {})
+      const { log, lsn } = await poisoned()
       return { log, lsn, end: () => log.close().catch(() => {}) }
     },
   },
@@ -65,6 +75,14 @@ const STATES: readonly State[] = [
     },
   },
   {
+    name: 'closing after a poison',
+    async make() {
+      const { log, lsn } = await poisoned()
+      const closing = log.close().catch(() => {})
+      return { log, lsn, end: () => closing }
+    },
+  },
+  {
     name: 'closed',
     async make() {
       const { log, lsn } = await started()
@@ -74,43 +92,73 @@ const STATES: readonly State[] = [
   },
 ]
 
+async function poisoned() {
+  const { device, log, lsn } = await started()
+  device.interference = ({ kind }) => (kind === 'sync' ? ioError(kind) : undefined)
+  await log.appendDurable(ONE).catch(() => {})
+  return { log, lsn }
+}
+
 const CLOSED = 'ERR_RIOLOG_CLOSED'
 const READ_ONLY = 'ERR_RIOLOG_READ_ONLY'
 const POISONED = 'ERR_RIOLOG_POISONED'
-/** [open, reopened, read-only, poisoned, closing, closed]: a code, or 'ok'. */
-const WRITES = ['ok', 'ok', READ_ONLY, POISONED, CLOSED, CLOSED]
-const READS = ['ok', 'ok', 'ok', 'ok', CLOSED, CLOSED]
-const ALWAYS = ['ok', 'ok', 'ok', 'ok', 'ok', 'ok']
+const FULL = 'ERR_RIOLOG_BACKPRESSURE'
+/**
+ * What each state gives, in the order of the table above: a code, 'ok', or 'waits' for more.
+ * [open, reopened, rewinding, read-only, poisoned, closing, closing after a poison, closed]
+ */
+const ENDED = [CLOSED, CLOSED, CLOSED]
+const WRITES = ['ok', 'ok', 'ok', READ_ONLY, POISONED, ...ENDED]
+/** A rewind is waited for by those who can wait. */
+const AT_ONCE = ['ok', 'ok', FULL, READ_ONLY, POISONED, ...ENDED]
+const READS = ['ok', 'ok', 'ok', 'ok', 'ok', ...ENDED]
+const MORE = ['waits', 'waits', 'ok', 'waits', POISONED, ...ENDED]
+/** Only in memory: of a poisoned log they tell what came before, and what can be read can be held. */
+const MEMORY = ['ok', 'ok', 'ok', READ_ONLY, 'ok', ...ENDED]
+const ALWAYS = Array(STATES.length).fill('ok')
+const CLOSES = ['ok', 'ok', 'ok', 'ok', POISONED, 'ok', POISONED, 'ok']
 
-const OPERATIONS: [string, readonly string[], (log: Log, lsn: number) => unknown][] = [
-  ['append', WRITES, log => log.append(ONE)],
+type Member = keyof Log
+type Operation = [Member, readonly string[], (log: Log, lsn: number) => unknown, string?]
+
+const OPERATIONS: readonly Operation[] = [
+  ['append', AT_ONCE, log => log.append(ONE)],
   ['appendDurable', WRITES, log => log.appendDurable(ONE)],
-  ['appendBatch', WRITES, log => log.appendBatch([ONE, ONE])],
+  ['appendBatch', AT_ONCE, log => log.appendBatch([ONE, ONE])],
   ['appendBatchDurable', WRITES, log => log.appendBatchDurable([ONE, ONE])],
   ['flush', WRITES, log => log.flush()],
   ['flushSync', WRITES, log => log.flushSync()],
   ['drain', WRITES, log => log.drain()],
   ['trim', WRITES, (log, lsn) => log.trim(lsn)],
   ['rewind', WRITES, (log, lsn) => log.rewind(lsn)],
-  // Only in memory: a poisoned log can still be read, and so be held.
-  ['pin', ['ok', 'ok', READ_ONLY, 'ok', CLOSED, CLOSED], (log, lsn) => log.pin('a', lsn)],
-  // Of a poisoned log they tell what came before.
-  ['metrics', ['ok', 'ok', READ_ONLY, 'ok', CLOSED, CLOSED], log => log.metrics()],
+  ['pin', MEMORY, (log, lsn) => log.pin('a', lsn)],
+  ['metrics', MEMORY, log => log.metrics()],
+  ['onDurable', MEMORY, log => log.onDurable(() => {})],
+  ['onSealed', MEMORY, log => log.onSealed(() => {})],
   ['read', READS, (log, lsn) => log.read(lsn)],
   ['readMany', READS, (log, lsn) => log.readMany([lsn, lsn])],
   ['scan', READS, log => log.scan().next()],
+  ['scan', READS, log => log.scan({ reverse: true }).next(), 'in reverse'],
   ['tail', READS, log => log.tail().next()],
-  // Behind the last durable record.
+  // Behind the last durable record: of a log that rewinds, that goes.
   [
-    'tail at the end',
-    ['waits', 'waits', 'waits', POISONED, CLOSED, CLOSED],
+    'tail',
+    MORE.with(2, 'ERR_RIOLOG_REWOUND'),
     log => log.tail({ from: log.durableLsn }).next(),
+    'at the end',
   ],
+  ['readRaw', READS, log => log.readRaw(0)],
+  ['tailRaw', READS, log => log.tailRaw({ from: 0 }).next()],
+  // What a rewind goes on with is something new.
+  ['tailRaw', MORE, log => log.tailRaw({ from: log.durableLsn }).next(), 'at the end'],
+  ['hashAt', READS, log => log.hashAt(log.durableLsn)],
   ['durableLsn', ALWAYS, log => log.durableLsn],
   ['trimLsn', ALWAYS, log => log.trimLsn],
   ['recovery', ALWAYS, log => log.recovery],
+  ['maxRecordBytes', ALWAYS, log => log.maxRecordBytes],
   ['info', ALWAYS, log => log.info()],
-  ['close', ['ok', 'ok', 'ok', POISONED, 'ok', 'ok'], log => log.close()],
+  ['close', CLOSES, log => log.close()],
+  [Symbol.asyncDispose, CLOSES, log => log[Symbol.asyncDispose]()],
 ]
 
 async function outcome(run: () => unknown): Promise<string> {
@@ -124,17 +172,48 @@ async function outcome(run: () => unknown): Promise<string> {
 
 for (const [at, { name, make }] of STATES.entries()) {
   t.test(name, async t => {
-    for (const [operation, outcomes, run] of OPERATIONS) {
+    for (const [member, outcomes, run, how = ''] of OPERATIONS) {
       const { log, lsn, end } = await make()
-      t.equal(await outcome(() => run(log, lsn)), outcomes[at], operation)
+      t.equal(await outcome(() => run(log, lsn)), outcomes[at], `${String(member)} ${how}`.trim())
       await end()
     }
   })
 }
 
-t.test('opening: a log that is not there yet takes nothing', async t => {
+t.test('every member of a log is in the table', async t => {
+  const members = Reflect.ownKeys(Log.prototype).filter(key => key !== 'constructor')
+  const named = new Set<string | symbol>(OPERATIONS.map(([member]) => member))
+  t.same(
+    members.filter(key => !named.has(key)),
+    [],
+  )
+  t.ok(members.length > 20)
+})
+
+t.test('opening: the log is not there yet, and nobody else can write', async t => {
   const device = new SimulatedDevice()
-  const opening = openSimulated(device)
+  const creating = openSimulated(device)
   await t.rejects(openSimulated(device, { lockWaitMs: 0 }), { code: 'ERR_RIOLOG_LOCKED' })
+  const log = await creating
+  await log.appendDurable(ONE)
+  await log.close()
+
+  const opening = openSimulated(device)
+  const [second, reader] = await Promise.allSettled([
+    openSimulated(device, { lockWaitMs: 0 }),
+    openSimulated(device, { readOnly: true }),
+  ])
+  t.match(second, { status: 'rejected', reason: { code: 'ERR_RIOLOG_LOCKED' } })
+  if (reader.status === 'rejected') throw reader.reason
+  t.equal((await recordsOf(reader.value)).length, 1, 'it can be read meanwhile')
+  await reader.value.close()
   await (await opening).close()
+})
+
+t.test('opening fails: its lock is free for the next one', async t => {
+  const device = new SimulatedDevice()
+  device.interference = ({ kind }) => (kind === 'write' ? ioError(kind) : undefined)
+  await t.rejects(openSimulated(device), { code: 'ERR_RIOLOG_SYSTEM' })
+  device.interference = undefined
+  await (await openSimulated(device, { lockWaitMs: 0 })).close()
 })

@@ -28,6 +28,16 @@ export class Oracle {
   #rewindAsked: number | undefined
   #trimmedTo = 0
 
+  /** One that can judge a possible course of things, while this one judges another. */
+  copy(): Oracle {
+    const other = new Oracle()
+    for (const [lsn, record] of this.#appended) other.#appended.set(lsn, { ...record })
+    other.#trimsAsked = [...this.#trimsAsked]
+    other.#rewindAsked = this.#rewindAsked
+    other.#trimmedTo = this.#trimmedTo
+    return other
+  }
+
   appended(lsn: number, data: Buffer, batch = lsn): void {
     if (this.#appended.has(lsn)) throw new Error(`LSN ${lsn} was handed out twice`)
     this.#appended.set(lsn, { lsn, data, acknowledged: false, batch })
@@ -114,7 +124,12 @@ export class Oracle {
     const lsns = [...this.#appended.keys()].sort((a, b) => a - b)
     const startsAt = (trim: number) => lsns.find(lsn => lsn >= trim)
     const possible = [this.#trimmedTo, ...this.#trimsAsked.filter(lsn => lsn > this.#trimmedTo)]
-    const happened = possible.find(trim => startsAt(trim) === first)
+    const isKept = (trim: number) =>
+      [...this.#appended.values()].some(({ lsn, acknowledged }) => acknowledged && lsn >= trim)
+    // Nothing is found: all before a trim is gone by it, and what was behind was on its way.
+    const fits = (trim: number) =>
+      startsAt(trim) === first || (first === undefined && trim > 0 && !isKept(trim))
+    const happened = possible.find(fits)
     this.#trimmedTo = happened ?? this.#trimmedTo
     this.#trimsAsked = []
     for (const lsn of lsns) if (lsn < this.#trimmedTo) this.#appended.delete(lsn)
