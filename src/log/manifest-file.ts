@@ -1,6 +1,6 @@
 /** The manifest's file: created once, locked while the log is open, updated in place, copy by copy. */
 import { readFileSync } from 'node:fs'
-import { allocateBuffer } from '../disk/buffer.ts'
+import { allocateBuffer, withBuffer } from '../disk/buffer.ts'
 import type { Clock } from '../disk/clock.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
@@ -24,11 +24,12 @@ type Change = Partial<Omit<Manifest, 'uuid' | 'segmentSize' | 'alignment' | 'upd
 /** What the two copies on the disk say. Reads the device, not a cache. */
 export async function readManifest(file: DiskFile): Promise<ManifestVerdict> {
   await file.forgetCache()
-  const buffer = allocateBuffer(FILE_BYTES)
-  const length = await file.read(buffer, 0, FILE_BYTES, 0)
-  const copy = (at: number) =>
-    decodeManifest(buffer.bytes.subarray(at, Math.max(at, Math.min(at + COPY_BYTES, length))))
-  return judgeManifest(copy(COPY_AT[0]), copy(COPY_AT[1]))
+  return withBuffer(FILE_BYTES, async buffer => {
+    const length = await file.read(buffer, 0, FILE_BYTES, 0)
+    const copy = (at: number) =>
+      decodeManifest(buffer.bytes.subarray(at, Math.max(at, Math.min(at + COPY_BYTES, length))))
+    return judgeManifest(copy(COPY_AT[0]), copy(COPY_AT[1]))
+  })
 }
 
 /**

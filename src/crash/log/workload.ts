@@ -1,9 +1,10 @@
 /** Runs steps on a log, and notes what it promised. */
 import { RiologError } from '../../errors.ts'
 import type { Log } from '../../log/log.ts'
+import type { LogOptions } from '../../log/options.ts'
 import type { WorkloadContext } from '../scenario.ts'
 import { type LogEvent, Oracle } from './oracle.ts'
-import { type LogStep, logOptionsOf, payloadOf, READING } from './steps.ts'
+import { type LogStep, DEFAULTS, logOptionsOf, payloadOf } from './steps.ts'
 
 /** Numbers the appends of all lives: each life begins with one of its own. */
 const LIFE_IDS = 100_000
@@ -11,11 +12,11 @@ const LIFE_IDS = 100_000
 class Program {
   readonly #context: WorkloadContext<LogStep>
   #log: Log
-  #options: object
+  #options: LogOptions
   #nextId: number
   #flushes: Promise<void>[] = []
 
-  constructor(context: WorkloadContext<LogStep>, log: Log, options: object) {
+  constructor(context: WorkloadContext<LogStep>, log: Log, options: LogOptions) {
     this.#context = context
     this.#log = log
     this.#options = options
@@ -174,10 +175,12 @@ function isExpected(error: unknown): boolean {
 
 export async function workload(context: WorkloadContext<LogStep>): Promise<void> {
   const [first] = context.steps
-  const options = {
-    ...READING,
-    ...(first?.do === 'open' ? logOptionsOf(first.options) : logOptionsOf()),
-  }
+  const asked = first?.do === 'open' ? first.options : DEFAULTS
+  const wasPacked = new Oracle(context.history).isPacked
+  // Once there are encrypted records, every opening needs the key.
+  const isPacked = asked.isPacked || wasPacked
+  if (isPacked && !wasPacked) context.note({ kind: 'packed' } satisfies LogEvent)
+  const options = logOptionsOf({ ...asked, isPacked })
   const log = await context.open(options)
   await new Program(context, log, options).run(context.steps)
 }
