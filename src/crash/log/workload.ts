@@ -4,7 +4,7 @@ import type { Log } from '../../log/log.ts'
 import type { LogOptions } from '../../log/options.ts'
 import type { WorkloadContext } from '../scenario.ts'
 import { type LogEvent, Oracle } from './oracle.ts'
-import { type LogStep, DEFAULTS, logOptionsOf, payloadOf } from './steps.ts'
+import { DEFAULTS, type LogStep, logOptionsOf, payloadOf } from './steps.ts'
 
 /** Numbers the appends of all lives: each life begins with one of its own. */
 const LIFE_IDS = 100_000
@@ -167,6 +167,8 @@ const EXPECTED = new Set([
   'ERR_RIOLOG_BATCH_TOO_LARGE',
   'ERR_RIOLOG_RECORD_TOO_LARGE',
   'ERR_RIOLOG_SYSTEM',
+  // It could not be opened again.
+  'ERR_RIOLOG_CLOSED',
 ])
 
 function isExpected(error: unknown): boolean {
