@@ -2,6 +2,7 @@
 import { RiologError } from '../../errors.ts'
 import type { Log } from '../../log/log.ts'
 import type { LogOptions } from '../../log/options.ts'
+import { isOfMedium } from '../faults.ts'
 import type { WorkloadContext } from '../scenario.ts'
 import { type LogEvent, Oracle } from './oracle.ts'
 import { DEFAULTS, type LogStep, logOptionsOf, payloadOf } from './steps.ts'
@@ -138,12 +139,26 @@ class Program {
       if (!isExpected(error)) throw error
       await this.#log.close().catch(() => {})
     }
-    this.#log = await this.#context.open(this.#options)
-    if (this.#context.faults.length > 0) return
-    const found = []
-    for await (const record of this.#log.scan()) found.push(record)
-    const wrong = this.#oracle().judge(found)
-    if (wrong.length > 0) throw new Error(`reopened: ${wrong.join('; ')}`)
+    await this.#openAgain()
+  }
+
+  /** A fault may meet the opening, too: then the program is started once more. */
+  async #openAgain(): Promise<void> {
+    const { faults } = this.#context
+    for (let attempt = 0; ; attempt++) {
+      try {
+        this.#log = await this.#context.open(this.#options)
+        const found = []
+        for await (const record of this.#log.scan()) found.push(record)
+        // What the medium has lost is for the verification to tell.
+        const wrong = faults.some(isOfMedium) ? [] : this.#oracle().judge(found)
+        if (wrong.length > 0) throw new Error(`reopened: ${wrong.join('; ')}`)
+        return this.#note({ kind: 'found', lsns: found.map(({ lsn }) => lsn) })
+      } catch (error) {
+        if (attempt > faults.length || !isExpected(error)) throw error
+        await this.#log.close().catch(() => {})
+      }
+    }
   }
 
   #oracle(): Oracle {
