@@ -103,6 +103,7 @@ export class Explorer {
     const planned = this.#plannedLife(world, life, hasPageCache)
     path.push(planned)
     const before = life > 0 ? await recovered(this.#scenario, world, planned) : world
+    if (before === undefined) return void path.pop()
     const wants = this.#chooser(POINTS_OF_LIFE)
     const lived = await runWorkload(this.#scenario, before, planned, life, { wants })
     path.pop()

@@ -131,6 +131,7 @@ function contextOf(
 ): CrashContext {
   return {
     disk,
+    device: disk.device,
     clock: time,
     random: new Random(mixedSeed(seed, 3)),
     faults,

@@ -130,7 +130,9 @@ export async function replay(scenario: Scenario, plan: Plan): Promise<Violation 
       let lived: Lived
       if (planned.phase === 'verify') lived = await runVerify(scenario, world, planned, hooks)
       else {
-        if (workloads > 0) world = await recovered(scenario, world, planned)
+        const before = workloads > 0 ? await recovered(scenario, world, planned) : world
+        if (before === undefined) return undefined
+        world = before
         lived = await runWorkload(scenario, world, planned, workloads++, hooks)
       }
       world = afterCrash({ ...lived, device: world.device }, world, planned.survivors)
@@ -143,14 +145,18 @@ export async function replay(scenario: Scenario, plan: Plan): Promise<Violation 
   }
 }
 
-/** Between two workloads what there is gets verified, as by a process that is killed then. */
+/**
+ * Between two workloads what there is gets verified, as by a process that is killed then.
+ * @returns undefined when nothing can go on there: what is damaged was told
+ */
 export async function recovered(
   scenario: Scenario,
   world: World,
   planned: Pick<PlannedLife, 'seed' | 'hasPageCache'>,
-): Promise<World> {
-  const { history } = await runVerify(scenario, world, { ...planned, faults: [] }, {})
-  return { ...world, device: world.device.snapshot(), history }
+): Promise<World | undefined> {
+  const verified = await runVerify(scenario, world, { ...planned, faults: [] }, {})
+  if (verified.failed) return undefined
+  return { ...world, device: world.device.snapshot(), history: verified.history }
 }
 
 /** The last verification has no faults of its own. */
