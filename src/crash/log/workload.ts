@@ -15,6 +15,7 @@ class Program {
   #log: Log
   #options: LogOptions
   #nextId: number
+  #lastLsn = -1
   #flushes: Promise<void>[] = []
 
   constructor(context: WorkloadContext<LogStep>, log: Log, options: LogOptions) {
@@ -75,6 +76,7 @@ class Program {
         const lsns = append(batch)
         for (const [i, lsn] of lsns.entries()) {
           this.#note({ kind: 'appended', lsn, data: batch[i], batch: lsns[0] })
+          this.#lastLsn = lsn
         }
         return
       } catch (error) {
@@ -89,10 +91,12 @@ class Program {
     }
   }
 
+  /** Once it resolves, all that was appended before is promised, whatever LSN it tells. */
   #flush(): void {
+    const appended = this.#lastLsn + 1
     this.#flushes.push(
       this.#log.flush().then(
-        end => this.#note({ kind: 'durable', end }),
+        end => this.#note({ kind: 'durable', end: Math.max(end, appended) }),
         error => {
           if (!isExpected(error)) throw error
         },
