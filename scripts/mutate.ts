@@ -1,7 +1,9 @@
 /**
  * Takes safeguards out of a copy of the sources, one by one, and shows that a test fails each time.
  *
- *   npm run test:mutations -- ring [--only NAME] [--rule N]
+ *   npm run test:mutations -- ring [--only NAME] [--rule N] [--docs]
+ *
+ * With --docs the table of `crash` goes into docs/CRASH.md, between its markers.
  *
  * Exit code 1 when a mutation survives, does not apply any more, or does not compile.
  */
@@ -28,7 +30,11 @@ const LIMIT_MS = 120_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { only: { type: 'string' }, rule: { type: 'string' } },
+  options: {
+    only: { type: 'string' },
+    rule: { type: 'string' },
+    docs: { type: 'boolean', default: false },
+  },
 })
 const [table = 'ring'] = positionals
 if (!/^[a-z-]+$/.test(table)) throw new Error(`no table of mutations ${table}`)
@@ -84,12 +90,38 @@ function failureOf(test: string): Promise<string | undefined> {
   })
 }
 
+/** Cuts the power under the copy's log, until something is wrong. */
+function huntedBy({ faults, runs }: NonNullable<Mutation['hunt']>): string | undefined {
+  const command = ['crash', '--seed', '1', '--runs', String(runs), '--faults', faults]
+  const args = ['--import=tsx', 'src/cli/main.ts', ...command, '--no-shrink', '--json']
+  const { stdout } = spawnSync(process.execPath, args, {
+    cwd: copy,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    timeout: 4 * LIMIT_MS,
+  })
+  const line = stdout.trim().split('\n').at(-1) ?? ''
+  if (line === '') return 'it hangs or dies'
+  const { ok, runs: ran, message } = JSON.parse(line)
+  return ok ? undefined : `${ran + 1} runs: ${String(message).split('\n')[0]}`
+}
+
 async function killerOf(mutation: Mutation): Promise<string | undefined> {
+  if (mutation.hunt !== undefined) return huntedBy(mutation.hunt)
   for (const test of mutation.tests) {
     const failure = await failureOf(test)
     if (failure !== undefined) return `${test}: ${failure}`
   }
   return undefined
+}
+
+function writeTable(lines: readonly string[]): void {
+  const path = join(PACKAGE, 'docs/CRASH.md')
+  const [before, rest] = readFileSync(path, 'utf8').split('<!-- mutations -->\n')
+  const after = rest.split('<!-- /mutations -->')[1]
+  const head = '| safeguard | taken out | the harness finds it after |\n|---|---|---|\n'
+  const table = `${head}${lines.join('\n')}\n`
+  writeFileSync(path, `${before}<!-- mutations -->\n${table}<!-- /mutations -->${after}`)
 }
 
 if (!build()) throw new Error('the copy does not build')
@@ -99,6 +131,7 @@ for (const test of new Set(wanted.flatMap(({ tests }) => tests))) {
     throw new Error(`${test} fails before anything is taken out: ${failure}`)
 }
 let missed = 0
+const rows: string[] = []
 for (const mutation of wanted) {
   const { rule, name, file, from, to } = mutation
   const path = join(copy, file)
@@ -123,7 +156,9 @@ for (const mutation of wanted) {
     if (native) build()
   }
   if (/^[A-Z ]+$/.test(outcome)) missed++
-  console.log(`| ${rule} | ${name} | ${outcome} |`)
+  rows.push(`| ${rule} | ${name} | ${outcome} |`)
+  console.log(rows.at(-1))
 }
+if (values.docs) writeTable(rows)
 console.log(`${wanted.length} mutations, ${missed} missed`)
 if (missed > 0) process.exitCode = 1

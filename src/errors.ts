@@ -40,6 +40,7 @@ export const ERROR_CODES = [
   'ERR_RIOLOG_LSN_EXHAUSTED',
   'ERR_RIOLOG_GAP',
   'ERR_RIOLOG_DIVERGED',
+  'ERR_RIOLOG_CRASH_TEST',
 ] as const
 
 export type ErrorCode = (typeof ERROR_CODES)[number]

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { addAppend } from './append.ts'
 import { addCat, addTail } from './cat.ts'
+import { addCrash } from './crash.ts'
 import { addDump } from './dump.ts'
 import { fail } from './failure.ts'
 import { addInfo } from './info.ts'
@@ -31,6 +32,7 @@ addInfo(program)
 addDump(program)
 addStats(program)
 addSalvage(program)
+addCrash(program)
 
 // A warning is one line too; Node's own way takes two, and names flags of Node.
 process.removeAllListeners('warning')

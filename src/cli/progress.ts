@@ -54,3 +54,28 @@ export function showProgress(
     bar.stop()
   }
 }
+
+/** A bar for something that is counted up to `total`; returns what to call with each one, and at the end. */
+export function showCount(
+  what: string,
+  total: number,
+  stream: Terminal = process.stderr,
+): { add(): void; stop(): void } {
+  if (!stream.isTTY) return { add: () => {}, stop: () => {} }
+  const format = `[{bar}] {percentage}% | {value}/{total} ${what}, {rate}/s`
+  const bar = new SingleBar({ stream, format, clearOnComplete: true, gracefulExit: false })
+  const startedAt = performance.now()
+  let count = 0
+  let drawnAt = startedAt
+  bar.start(total, 0, { rate: 0 })
+  return {
+    add: () => {
+      count++
+      const now = performance.now()
+      if (now - drawnAt < REDRAW_MS) return
+      drawnAt = now
+      bar.update(Math.min(count, total), { rate: Math.round(count / ((now - startedAt) / 1000)) })
+    },
+    stop: () => bar.stop(),
+  }
+}

@@ -16,3 +16,21 @@ export function parseLsn(text: string): number {
   if (Number.isSafeInteger(lsn)) return lsn
   throw new InvalidArgumentError('An LSN is a whole number of 0 or more.')
 }
+
+/** A whole number of 1 or more. */
+export function parseCount(text: string): number {
+  const count = wholeNumber(text)
+  if (count >= 1) return count
+  throw new InvalidArgumentError('A count is a whole number of 1 or more.')
+}
+
+/** A whole number that 31 bits hold. */
+export function parseSeed(text: string): number {
+  const seed = wholeNumber(text)
+  if (seed <= 0x7fffffff) return seed
+  throw new InvalidArgumentError('A seed is a whole number from 0 to 2147483647.')
+}
+
+function wholeNumber(text: string): number {
+  return /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+}

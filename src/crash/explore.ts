@@ -4,9 +4,9 @@
  * verified; some recoveries are cut themselves, and some images get another life.
  */
 import type { FaultKind } from './faults.ts'
-import { randomFaults } from './faults.ts'
+import { isOfMedium, randomFaults } from './faults.ts'
 import { enumerate, type Survivors } from './image.ts'
-import type { CrashPoint, Lived } from './life.ts'
+import type { CrashPoint } from './life.ts'
 import {
   afterCrash,
   freshWorld,
@@ -51,6 +51,9 @@ export interface Found {
   readonly plan: Plan
 }
 
+/** The part of the moments of a life, and of a recovery, at which the power is cut. */
+const POINTS_OF_LIFE = 0.06
+const POINTS_OF_RECOVERY = 0.12
 /** Lives of the workload in a row. */
 const WORKLOADS_MAX = 4
 const IN_RECOVERY_MAX = 3
@@ -89,7 +92,7 @@ export class Explorer {
     return undefined
   }
 
-  /** Another life on what there is, and all that comes of it. `path` is what led to a violation. */
+  /** Another life on what there is, and all that comes of it. `path` leads to what is wrong. */
   async #workload(
     world: World,
     path: PlannedLife[],
@@ -97,88 +100,66 @@ export class Explorer {
     hasPageCache: boolean,
   ): Promise<void> {
     const random = this.#random
-    const { faults: kinds } = this.#options
+    const planned = this.#plannedLife(world, life, hasPageCache)
+    path.push(planned)
+    const before = life > 0 ? await recovered(this.#scenario, world, planned) : world
+    if (before === undefined) return void path.pop()
+    const wants = this.#chooser(POINTS_OF_LIFE)
+    const lived = await runWorkload(this.#scenario, before, planned, life, { wants })
+    path.pop()
+    const crashes = lived.points.flatMap(point =>
+      this.#survivorsOf(point).map(survivors => ({ point, survivors })),
+    )
+    // One of them has another life: so a run is a chain of lives, with crashes on each side.
+    const goesOn = life + 1 < WORKLOADS_MAX ? random.int(0, crashes.length) : -1
+    for (const [at, { point, survivors }] of crashes.entries()) {
+      path.push({ ...planned, crashAt: point.operation, survivors })
+      await this.#crash(before, point, path, 0)
+      if (at === goesOn) {
+        const next = afterCrash(point, before, survivors)
+        await this.#workload(next, path, life + 1, hasPageCache)
+      }
+      path.pop()
+    }
+  }
+
+  #plannedLife(world: World, life: number, hasPageCache: boolean): PlannedLife {
+    const random = this.#random
     // Two faults of the medium may take all evidence away.
-    const allowed = world.isDamaged ? [] : kinds
-    const faults = random.chance(0.5) ? randomFaults(random, allowed, 150) : []
-    const planned: PlannedLife = {
+    const kinds = this.#options.faults.filter(kind => !world.isDamaged || !isOfMedium({ kind }))
+    return {
       phase: 'workload',
       seed: random.seed(),
       steps: this.#scenario.steps?.(new Random(random.seed()), life) ?? [],
-      faults,
+      faults: random.chance(0.7) ? randomFaults(random, kinds, 80) : [],
       hasPageCache,
       crashAt: Number.MAX_SAFE_INTEGER,
       survivors: { kind: 'kill' },
     }
-    path.push(planned)
-    let before = world
-    if (life > 0) before = await recovered(this.#scenario, world, planned)
-    const wants = this.#chooser(0.05)
-    const lived = await runWorkload(this.#scenario, before, planned, life, { wants })
-    path.pop()
-    const isBroken = lived.faultsDone.length > 0
-    for (const point of lived.points) {
-      const images = this.#imagesOf(point, this.#options.mostUnits, 12)
-      if (random.chance(isBroken ? 0.5 : 0.2)) images.push({ kind: 'kill' })
-      const goesOn = random.int(0, 3 * images.length)
-      for (const [at, survivors] of images.entries()) {
-        const done = { ...planned, crashAt: point.operation, survivors }
-        await this.#crash(before, point, lived, [...path, done], path, at === goesOn ? life + 1 : 0)
-      }
-    }
   }
 
-  /** @param nextLife goes on with so many lives behind; 0: not at all */
+  /** The image that the end of `path` leaves, recovered and verified; perhaps with a crash in that. */
   async #crash(
     before: World,
     point: CrashPoint,
-    lived: Lived,
-    lives: PlannedLife[],
     path: PlannedLife[],
-    nextLife: number,
-    inRecovery = 0,
+    inRecovery: number,
   ): Promise<void> {
     const random = this.#random
-    const last = lives.at(-1)!
-    const crashed = { history: point.history, faultsDone: lived.faultsDone }
-    const world = afterCrash(point.device, crashed, before, last.survivors)
-    const isDeeper = inRecovery < IN_RECOVERY_MAX && random.chance(inRecovery === 0 ? 0.12 : 0.3)
-    const wants = isDeeper ? this.#chooser(0.12) : undefined
-    try {
-      const { seed, hasPageCache } = last
-      const verified = await runVerify(
-        this.#scenario,
-        world,
-        { seed, hasPageCache, faults: [] },
-        { ...(wants && { wants }) },
-      )
-      await this.#count(lives, inRecovery)
-      for (const inside of verified.points) {
-        // What led here was verified with the seed of the life before it; a crash in it keeps that.
-        const planned: PlannedLife = { ...last, phase: 'verify', steps: [], faults: [] }
-        for (const survivors of this.#few(this.#imagesOf(inside, 4, 3), 5)) {
-          const next = { ...planned, crashAt: inside.operation, survivors }
-          await this.#crash(world, inside, verified, [...lives, next], path, 0, inRecovery + 1)
-        }
+    const last = path.at(-1)!
+    const world = afterCrash(point, before, last.survivors)
+    const isDeeper = random.chance(inRecovery === 0 ? 0.1 : 0.3) && inRecovery < IN_RECOVERY_MAX
+    const hooks = isDeeper ? { wants: this.#chooser(POINTS_OF_RECOVERY) } : {}
+    const quiet = { seed: last.seed, hasPageCache: last.hasPageCache, faults: [] }
+    const verified = await runVerify(this.#scenario, world, quiet, hooks)
+    await this.#count(path, point, inRecovery)
+    for (const inside of this.#few(verified.points, 2)) {
+      for (const survivors of this.#few(this.#imagesOf(inside, 4, 3), 3)) {
+        const crashAt = inside.operation
+        path.push({ ...last, phase: 'verify', steps: [], faults: [], crashAt, survivors })
+        await this.#crash(world, inside, path, inRecovery + 1)
+        path.pop()
       }
-      if (nextLife > 0 && nextLife < WORKLOADS_MAX) {
-        const again = afterCrash(point.device, crashed, before, last.survivors)
-        const sub = lives.slice()
-        await this.#inPath(sub, path, () => this.#workload(again, sub, nextLife, hasPageCache))
-      }
-    } catch (error) {
-      if (error instanceof Violation && path.length < lives.length)
-        path.splice(0, path.length, ...lives)
-      throw error
-    }
-  }
-
-  async #inPath(sub: PlannedLife[], path: PlannedLife[], run: () => Promise<void>): Promise<void> {
-    try {
-      await run()
-    } catch (error) {
-      path.splice(0, path.length, ...sub)
-      throw error
     }
   }
 
@@ -186,6 +167,13 @@ export class Explorer {
     if (this.#options.everyPoint) return () => true
     const random = this.#random
     return () => random.chance(probability)
+  }
+
+  #survivorsOf(point: CrashPoint): Survivors[] {
+    const images = this.#imagesOf(point, this.#options.mostUnits, 12)
+    const isLikely = point.faultsDone.length > 0
+    if (this.#random.chance(isLikely ? 0.5 : 0.2)) images.push({ kind: 'kill' })
+    return images
   }
 
   #imagesOf(point: CrashPoint, mostUnits: number, samples: number): Survivors[] {
@@ -201,15 +189,17 @@ export class Explorer {
     return images
   }
 
-  #few<T>(all: T[], most: number): T[] {
+  #few<T>(all: readonly T[], most: number): readonly T[] {
     if (this.#options.everyPoint || all.length <= most) return all
     return Array.from({ length: most }, () => this.#random.pick(all))
   }
 
-  async #count(lives: readonly PlannedLife[], inRecovery: number): Promise<void> {
+  async #count(path: readonly PlannedLife[], point: CrashPoint, inRecovery: number): Promise<void> {
     this.#runs++
-    const faults = lives.flatMap(life => life.faults.map(({ kind }) => kind))
-    this.#options.onRun({ inRecovery, survivors: lives.at(-1)!.survivors.kind, faults })
+    const earlier = path.slice(0, -1).flatMap(({ faults }) => faults)
+    const faults = [...earlier, ...point.faultsDone].map(({ kind }) => kind)
+    const survivors = path.at(-1)!.survivors.kind
+    this.#options.onRun({ inRecovery, survivors, faults: [...new Set(faults)] })
     if (performance.now() - this.#yieldedAt < HOLD_MS) return
     await new Promise(resolve => setImmediate(resolve))
     this.#yieldedAt = performance.now()

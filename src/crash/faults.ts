@@ -61,7 +61,7 @@ export interface Fault {
   readonly seed: number
 }
 
-export function isOfMedium({ kind }: Fault): boolean {
+export function isOfMedium({ kind }: Pick<Fault, 'kind'>): boolean {
   return OF_MEDIUM.has(kind)
 }
 
@@ -69,7 +69,7 @@ export function isOfMedium({ kind }: Fault): boolean {
 const HARMLESS: ReadonlySet<FaultKind> = new Set(['short', 'again', 'slow'])
 
 /** Whether a program that does all that it can still may end with an error. */
-export function mayFail({ kind }: Fault): boolean {
+export function mayFail({ kind }: Pick<Fault, 'kind'>): boolean {
   return !HARMLESS.has(kind)
 }
 

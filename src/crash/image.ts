@@ -1,7 +1,7 @@
 /** Which of the states that a power cut may leave are looked at. */
 import type { SimulatedDevice } from '../disk/simulated/device.ts'
 import type { Fate, SectorBytes, Unit } from '../disk/simulated/power-cut.ts'
-import { Random } from './random.ts'
+import type { Random } from './random.ts'
 
 /** What survives a crash. A plain object, as it stands in a plan. */
 export type Survivors =
@@ -31,13 +31,17 @@ const FATE_OF = new Map(Object.entries(LETTERS).map(([fate, letter]) => [letter,
 export function imageOf(device: SimulatedDevice, survivors: Survivors): SimulatedDevice {
   if (survivors.kind === 'kill') return device.snapshot()
   const { sectorBytes, fates, seed } = survivors
-  const random = new Random(seed)
   const units = device.unsynced(sectorBytes)
-  return device.left(
-    units,
-    (_, at) => FATE_OF.get(fates[at]) ?? 'old',
-    () => random.int(0, 255),
-  )
+  return device.left(units, (_, at) => FATE_OF.get(fates[at]) ?? 'old', garbageOf(seed))
+}
+
+/** A cheap generator: a block of garbage takes thousands of bytes. */
+function garbageOf(seed: number): () => number {
+  let state = seed | 0
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0
+    return state >>> 24
+  }
 }
 
 export interface Enumeration {

@@ -31,6 +31,8 @@ export interface CrashPoint {
   readonly device: SimulatedDevice
   /** What had happened, in all lives. */
   readonly history: readonly unknown[]
+  /** Faults that were done in this life by then. */
+  readonly faultsDone: readonly Fault[]
 }
 
 export interface LifeSettings {
@@ -84,9 +86,14 @@ export async function live(
   })
   const history = [...settings.history]
   const points: CrashPoint[] = []
-  const keep = (operation: number) =>
-    points.push({ operation, device: device.snapshot(), history: history.slice() })
   const faults = new Faults(device, settings.faults)
+  const keep = (operation: number) =>
+    points.push({
+      operation,
+      device: device.snapshot(),
+      history: history.slice(),
+      faultsDone: faults.done.slice(),
+    })
   const fates = new Random(mixedSeed(seed, 2))
   device.failedSync = () => fates.pick(['reached', 'dropped', 'kept'])
   device.interference = operation => {
@@ -124,6 +131,7 @@ function contextOf(
 ): CrashContext {
   return {
     disk,
+    device: disk.device,
     clock: time,
     random: new Random(mixedSeed(seed, 3)),
     faults,

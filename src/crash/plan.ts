@@ -3,7 +3,7 @@ import { SimulatedDevice } from '../disk/simulated/device.ts'
 import { RiologError } from '../errors.ts'
 import { type Fault, isOfMedium, mayFail } from './faults.ts'
 import { imageOf, type Survivors } from './image.ts'
-import { Acknowledged, type LifeSettings, type Lived, live } from './life.ts'
+import { Acknowledged, type CrashPoint, type LifeSettings, type Lived, live } from './life.ts'
 import { mixedSeed } from './random.ts'
 import type { Scenario } from './scenario.ts'
 
@@ -109,16 +109,12 @@ export async function runVerify(
 
 /** What a crash leaves of a world. */
 export function afterCrash(
-  device: SimulatedDevice,
-  lived: Pick<Lived, 'history' | 'faultsDone'>,
+  { device, history, faultsDone }: Pick<CrashPoint, 'device' | 'history' | 'faultsDone'>,
   before: World,
   survivors: Survivors,
 ): World {
-  return {
-    device: imageOf(device, survivors),
-    history: lived.history,
-    isDamaged: before.isDamaged || lived.faultsDone.some(isOfMedium),
-  }
+  const isDamaged = before.isDamaged || faultsDone.some(isOfMedium)
+  return { device: imageOf(device, survivors), history, isDamaged }
 }
 
 /**
@@ -134,10 +130,12 @@ export async function replay(scenario: Scenario, plan: Plan): Promise<Violation 
       let lived: Lived
       if (planned.phase === 'verify') lived = await runVerify(scenario, world, planned, hooks)
       else {
-        if (workloads > 0) world = await recovered(scenario, world, planned)
+        const before = workloads > 0 ? await recovered(scenario, world, planned) : world
+        if (before === undefined) return undefined
+        world = before
         lived = await runWorkload(scenario, world, planned, workloads++, hooks)
       }
-      world = afterCrash(world.device, lived, world, planned.survivors)
+      world = afterCrash({ ...lived, device: world.device }, world, planned.survivors)
     }
     await runVerify(scenario, world, lastOf(plan), {})
     return undefined
@@ -147,14 +145,18 @@ export async function replay(scenario: Scenario, plan: Plan): Promise<Violation 
   }
 }
 
-/** Between two workloads what there is gets verified, as by a process that is killed then. */
+/**
+ * Between two workloads what there is gets verified, as by a process that is killed then.
+ * @returns undefined when nothing can go on there: what is damaged was told
+ */
 export async function recovered(
   scenario: Scenario,
   world: World,
   planned: Pick<PlannedLife, 'seed' | 'hasPageCache'>,
-): Promise<World> {
-  const { history } = await runVerify(scenario, world, { ...planned, faults: [] }, {})
-  return { ...world, device: world.device.snapshot(), history }
+): Promise<World | undefined> {
+  const verified = await runVerify(scenario, world, { ...planned, faults: [] }, {})
+  if (verified.failed) return undefined
+  return { ...world, device: world.device.snapshot(), history: verified.history }
 }
 
 /** The last verification has no faults of its own. */

@@ -1,6 +1,7 @@
 /** What a test author writes, and what the harness hands to it. */
 import type { Clock } from '../disk/clock.ts'
 import type { Disk } from '../disk/disk.ts'
+import type { SimulatedDevice } from '../disk/simulated/device.ts'
 import type { Log } from '../log/log.ts'
 import type { LogOptions } from '../log/options.ts'
 import type { Fault } from './faults.ts'
@@ -12,6 +13,8 @@ export interface CrashContext {
    * those of its clock: others never run.
    */
   readonly disk: Disk
+  /** What that disk is made of, to look at its files. */
+  readonly device: SimulatedDevice
   readonly clock: Clock
   /** The same choices whenever the same plan runs. */
   readonly random: Random

@@ -2,7 +2,7 @@
  * Which segments live: the walk from the manifest's newest over parents. One start, one parent each,
  * so never a choice; a file that the walk does not meet is dead, whatever it contains.
  */
-import { allocateBuffer } from '../disk/buffer.ts'
+import { withBuffer } from '../disk/buffer.ts'
 import type { DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { CorruptionError, isErrno, RiologError } from '../errors.ts'
 import {
@@ -228,10 +228,11 @@ export async function groupHeaderAt(
   alignment: number,
   maxGroup: number,
 ): Promise<GroupInfo | undefined> {
-  const buffer = allocateBuffer(alignment)
-  const length = await file.read(buffer, 0, alignment, lsn - base)
-  const place = { salt: header.salt, lsn }
-  return readGroupHeader(buffer.bytes.subarray(0, length), 0, place, maxGroup)
+  return withBuffer(alignment, async buffer => {
+    const length = await file.read(buffer, 0, alignment, lsn - base)
+    const place = { salt: header.salt, lsn }
+    return readGroupHeader(buffer.bytes.subarray(0, length), 0, place, maxGroup)
+  })
 }
 
 async function openLive(
@@ -263,21 +264,37 @@ async function openLive(
   }
 }
 
-async function readHeader(
+interface FoundHeader {
+  readonly header: SegmentHeader
+  readonly firstGroup: GroupInfo | undefined
+}
+
+/** One read, of the header block and the first group's. */
+function readHeader(
   file: DiskFile,
   manifest: Manifest,
   ref: SegmentRef,
   corrupt: (what: string) => CorruptionError,
-): Promise<{ header: SegmentHeader; firstGroup: GroupInfo | undefined }> {
-  const { alignment, segmentSize } = manifest
-  const buffer = allocateBuffer(2 * alignment)
-  const length = await file.read(buffer, 0, 2 * alignment, 0)
-  const bytes = buffer.bytes.subarray(0, length)
-  const found = decodeSegmentHeader(bytes.subarray(0, Math.min(alignment, length)))
+): Promise<FoundHeader> {
+  const bytes = 2 * manifest.alignment
+  return withBuffer(bytes, async buffer => {
+    const length = await file.read(buffer, 0, bytes, 0)
+    return judgeHeader(buffer.bytes.subarray(0, length), file, manifest, ref, corrupt)
+  })
+}
+
+function judgeHeader(
+  bytes: Uint8Array,
+  file: DiskFile,
+  { alignment, segmentSize, uuid }: Manifest,
+  ref: SegmentRef,
+  corrupt: (what: string) => CorruptionError,
+): FoundHeader {
+  const found = decodeSegmentHeader(bytes.subarray(0, Math.min(alignment, bytes.length)))
   if (found.kind === 'future') throw futureVersion(file.name, found.version)
   if (found.kind === 'bad') throw corrupt('has a bad header')
   const { header } = found
-  if (header.uuid !== manifest.uuid) {
+  if (header.uuid !== uuid) {
     throw new RiologError('ERR_RIOLOG_FOREIGN', `${file.name} belongs to log ${header.uuid}`)
   }
   if (header.number !== ref.number || !sameSalt(header.salt, ref.salt)) {

@@ -1,6 +1,6 @@
 /** The manifest's file: created once, locked while the log is open, updated in place, copy by copy. */
 import { readFileSync } from 'node:fs'
-import { allocateBuffer } from '../disk/buffer.ts'
+import { allocateBuffer, borrowBuffer, returnBuffer, withBuffer } from '../disk/buffer.ts'
 import type { Clock } from '../disk/clock.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { RiologError } from '../errors.ts'
@@ -24,11 +24,12 @@ type Change = Partial<Omit<Manifest, 'uuid' | 'segmentSize' | 'alignment' | 'upd
 /** What the two copies on the disk say. Reads the device, not a cache. */
 export async function readManifest(file: DiskFile): Promise<ManifestVerdict> {
   await file.forgetCache()
-  const buffer = allocateBuffer(FILE_BYTES)
-  const length = await file.read(buffer, 0, FILE_BYTES, 0)
-  const copy = (at: number) =>
-    decodeManifest(buffer.bytes.subarray(at, Math.max(at, Math.min(at + COPY_BYTES, length))))
-  return judgeManifest(copy(COPY_AT[0]), copy(COPY_AT[1]))
+  return withBuffer(FILE_BYTES, async buffer => {
+    const length = await file.read(buffer, 0, FILE_BYTES, 0)
+    const copy = (at: number) =>
+      decodeManifest(buffer.bytes.subarray(at, Math.max(at, Math.min(at + COPY_BYTES, length))))
+    return judgeManifest(copy(COPY_AT[0]), copy(COPY_AT[1]))
+  })
 }
 
 /**
@@ -99,7 +100,6 @@ function isDying(pid: number): boolean {
  */
 export class ManifestFile {
   readonly file: DiskFile
-  readonly #buffer: DiskBuffer
   readonly #block: number
   #current: Manifest
   /** The copy to write first: never the one in force. */
@@ -112,7 +112,6 @@ export class ManifestFile {
     this.#current = manifest
     this.#first = readFrom === 0 ? 1 : 0
     this.#block = manifest.alignment
-    this.#buffer = allocateBuffer(this.#block)
   }
 
   /** Lays out a new manifest in an empty file, without a sync: nothing refers to it yet. */
@@ -151,23 +150,27 @@ export class ManifestFile {
   updateBlocking(change: Change): void {
     if (this.busy) throw new Error('a manifest update is under way')
     const next = this.#next(change)
+    const buffer = this.#encoded(next)
     for (const copy of this.#order()) {
       this.#refuseIfStopped()
-      this.file.writeBlocking(this.#buffer, 0, this.#block, COPY_AT[copy])
+      this.file.writeBlocking(buffer, 0, this.#block, COPY_AT[copy])
       this.file.syncBlocking()
     }
+    returnBuffer(buffer)
     this.#current = next
   }
 
   async #run(change: Change): Promise<void> {
     const next = this.#next(change)
+    const buffer = this.#encoded(next)
     for (const copy of this.#order()) {
       this.#refuseIfStopped()
-      await this.file.write(this.#buffer, 0, this.#block, COPY_AT[copy])
+      await this.file.write(buffer, 0, this.#block, COPY_AT[copy])
       this.#refuseIfStopped()
       await this.file.sync()
     }
     this.#refuseIfStopped()
+    returnBuffer(buffer)
     this.#current = next
   }
 
@@ -180,9 +183,14 @@ export class ManifestFile {
     const next = { ...before, ...change, update: before.update + 1 }
     // Each update raises the floor, or leaves it: what was known to be durable stays known.
     if (next.floor < before.floor) throw new Error('the floor never falls')
-    this.#buffer.bytes.fill(0)
-    this.#buffer.bytes.set(encodeManifest(next))
     return next
+  }
+
+  /** One block of it. Where an update fails, nobody knows whether the disk still reads it: it stays out. */
+  #encoded(manifest: Manifest): DiskBuffer {
+    const buffer = borrowBuffer(this.#block)
+    buffer.bytes.fill(0, 0, this.#block).set(encodeManifest(manifest))
+    return buffer
   }
 
   #refuseIfStopped(): void {

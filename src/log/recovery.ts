@@ -83,6 +83,7 @@ export async function gatherFacts(manifest: Manifest, chain: LiveChain): Promise
   const window = new Window(chain.alignment)
   const prefix = await verifyFrom(floor, holding, chain, window)
   const evidence = prefix.bad ? await findEvidence(prefix, chain, window) : prefix.evidence
+  window.release()
   const { verifiedEnd, endBeforeBatch, bad } = prefix
   const provenEnd = provenEndOf(prefix, evidence)
   return { pinned, floor, verifiedEnd, evidence, provenEnd, endBeforeBatch, bad }

@@ -97,7 +97,10 @@ export class Scan extends RecordIterator {
       return true
     }
     const more = this.isDone ? undefined : await this.#source?.more(this.#to)
-    if (more === undefined) return false
+    if (more === undefined) {
+      this.#window.release()
+      return false
+    }
     this.#to = more.to
     if (more.reader !== this.#reader) this.#goOnWith(more.reader)
     this.check()

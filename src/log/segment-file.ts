@@ -1,5 +1,5 @@
 /** The file of a new segment: recycled, or full of zeros; then its header. Nothing of it is named yet. */
-import { allocateBuffer } from '../disk/buffer.ts'
+import { allocateBuffer, withBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { KIB } from '../segment/format.ts'
 
@@ -31,9 +31,10 @@ export async function layOutSegmentFile(
 
 /** @param block the header block, as long as the alignment */
 export async function writeHeaderBlock(file: DiskFile, block: Uint8Array): Promise<void> {
-  const buffer = allocateBuffer(block.length)
-  buffer.bytes.set(block)
-  await file.write(buffer, 0, block.length, 0)
+  await withBuffer(block.length, async buffer => {
+    buffer.bytes.set(block)
+    await file.write(buffer, 0, block.length, 0)
+  })
 }
 
 /** Takes away a file that nothing names; it may not be there. */

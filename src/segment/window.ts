@@ -1,5 +1,5 @@
 /** Large aligned reads of a file, so that walking its groups costs few system calls. */
-import { allocateBuffer } from '../disk/buffer.ts'
+import { borrowBuffer, returnBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
 import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
 import { type GroupFinding, groupEnd, type Place, readGroupHeader, verifyGroup } from './group.ts'
@@ -58,6 +58,13 @@ export class Window {
     return { found: verifyGroup(bytes, 0, place, maxGroupBytes), bytes }
   }
 
+  /** Nobody looks any more at what it gave, and no read is under way; it can be used again all the same. */
+  release(): void {
+    this.forget()
+    if (this.#buffer !== undefined) returnBuffer(this.#buffer)
+    this.#buffer = undefined
+  }
+
   /** What was read may have changed since. */
   forget(): void {
     this.#file = undefined
@@ -68,7 +75,8 @@ export class Window {
     const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
     this.#file = undefined
     if (this.#buffer === undefined || this.#buffer.bytes.length < length) {
-      this.#buffer = allocateBuffer(length)
+      this.release()
+      this.#buffer = borrowBuffer(length)
     }
     this.#length = await file.read(this.#buffer, 0, length, from)
     this.#from = from

@@ -8,6 +8,8 @@ export interface Mutation {
   readonly from: string
   readonly to: string
   readonly tests: readonly string[]
+  /** Instead of tests: crashes of the log, of which one must be wrong within so many. */
+  readonly hunt?: { readonly faults: string; readonly runs: number }
   /** Why no test can tell it from the original, where that is so. */
   readonly equivalent?: string
 }

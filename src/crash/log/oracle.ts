@@ -21,6 +21,8 @@ export type LogEvent =
   /** All before this LSN is. */
   | { readonly kind: 'durable'; readonly end: number }
   | { readonly kind: 'trim asked' | 'trimmed' | 'rewind asked' | 'rewound'; readonly lsn: number }
+  /** From now on records are compressed and encrypted. */
+  | { readonly kind: 'packed' }
   /** Nothing was dropped. */
   | { readonly kind: 'rewind refused' }
   /** An opening has shown these, and no others. */
@@ -37,6 +39,7 @@ export class Oracle {
   #trimsAsked: number[] = []
   #trimmedTo = 0
   #rewindAsked: number | undefined
+  #isPacked = false
   /** All LSNs that were ever given out. */
   readonly #given = new Set<number>()
   readonly #wrong: string[] = []
@@ -54,6 +57,11 @@ export class Oracle {
     return this.#records.filter(r => r.acknowledged && r.batch === r.lsn).map(({ lsn }) => lsn)
   }
 
+  /** Whether who reads needs the key. */
+  get isPacked(): boolean {
+    return this.#isPacked
+  }
+
   #take(event: LogEvent): void {
     switch (event.kind) {
       case 'appended': {
@@ -65,6 +73,9 @@ export class Oracle {
       }
       case 'durable':
         for (const record of this.#records) if (record.lsn < event.end) record.acknowledged = true
+        return
+      case 'packed':
+        this.#isPacked = true
         return
       case 'trim asked':
         this.#trimsAsked.push(event.lsn)

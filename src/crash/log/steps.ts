@@ -1,4 +1,5 @@
 /** What a workload does with a log: plain objects, so that a failing run can be reduced to the fewest. */
+import type { LogOptions } from '../../log/options.ts'
 import type { Random } from '../random.ts'
 
 export type LogStep =
@@ -27,7 +28,7 @@ export interface StepOptions {
   readonly isPacked: boolean
 }
 
-const DEFAULTS: StepOptions = {
+export const DEFAULTS: StepOptions = {
   maxGroupBytes: 8192,
   commitsInFlight: 1,
   sync: 'fdatasync',
@@ -72,29 +73,31 @@ function randomOptions(random: Random): StepOptions {
     maxDelayMs: random.chance(0.2) ? random.int(1, 5) : 0,
     recycledSegments: random.int(0, 2),
     commitTimeoutMs: random.chance(0.3) ? 100 : 0,
-    isPacked: random.chance(0.15),
+    isPacked: random.chance(0.05),
   }
 }
 
 const KEY = Buffer.alloc(32, 5)
-const known = new Map<string, object>()
+const PLAIN: LogOptions = {}
+const PACKED: LogOptions = {
+  compression: 'deflate',
+  encryption: { keyId: 1, key: () => KEY, acceptPlain: true },
+}
+const known = new Map<string, LogOptions>()
 
-/** The log's options; the same object for the same ones. */
-export function logOptionsOf(options: StepOptions = DEFAULTS): object {
+/** The log's options; the same object for the same ones, since checking them takes its time. */
+export function logOptionsOf(options: StepOptions = DEFAULTS): LogOptions {
   const id = JSON.stringify(options)
   const { isPacked, ...rest } = options
-  // Encrypted or not, whoever has the key reads both.
-  const encryption = isPacked ? { keyId: 1, key: () => KEY, acceptPlain: true } : undefined
-  const made = known.get(id) ?? {
-    ...rest,
-    ...(encryption && { compression: 'deflate', encryption }),
-  }
+  const made = known.get(id) ?? { ...rest, ...(isPacked && PACKED) }
   known.set(id, made)
   return made
 }
 
-/** Reads whatever was written. */
-export const READING: object = { encryption: { keyId: 1, key: () => KEY, acceptPlain: true } }
+/** For an opening that only reads. */
+export function readingOptions(isPacked: boolean): LogOptions {
+  return isPacked ? PACKED : PLAIN
+}
 
 const PATTERN = Buffer.alloc(1 << 17)
 for (let i = 0, x = 1; i < PATTERN.length; i++) {

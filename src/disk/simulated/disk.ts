@@ -60,7 +60,7 @@ class Port {
   }
 
   /** Takes place later, and is answered later still; never once the power is cut. */
-  later<T>(run: () => T): Promise<T> {
+  later<T>(run: () => T, isRead = false): Promise<T> {
     return new Promise((resolve, reject) => {
       let result: T
       let failure: unknown
@@ -76,7 +76,7 @@ class Port {
         }
         return this.device.isOff && !failed ? undefined : this.#lateMs
       }
-      this.#scheduler.operate(effect, () => {
+      this.#scheduler.operate(isRead, effect, () => {
         if (failed) reject(failure)
         else if (!this.device.isOff) resolve(result)
       })
@@ -109,13 +109,14 @@ class SimulatedDirectory implements DiskDirectory {
   }
 
   list(): Promise<string[]> {
-    return this.#port.later(() => this.#port.ask('list', '', () => this.#port.device.names()))
+    const port = this.#port
+    return port.later(() => port.ask('list', '', () => port.device.names()), true)
   }
 
   open(name: string, how: OpenHow): Promise<DiskFile> {
     const port = this.#port
     const open = () => new SimulatedFile(port, port.device.open(name, how), name)
-    return port.later(() => port.ask('open', name, open))
+    return port.later(() => port.ask('open', name, open), true)
   }
 
   async openScratch(): Promise<undefined> {}
@@ -204,7 +205,7 @@ class SimulatedFile implements DiskFile {
       const into = buffer.bytes.subarray(offset, offset + length)
       const read = () => this.#inode.read(into, position)
       return this.#port.ask('read', this.name, read, position, length)
-    })
+    }, true)
   }
 
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {

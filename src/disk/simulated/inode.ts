@@ -39,7 +39,7 @@ export class Inode {
   /** Unsynced versions of a block, oldest first, by its index; in the order of the first writes. */
   readonly pending = new Map<number, Version[]>()
   locked = false
-  /** Reported by the next sync: a write-back that failed meanwhile. */
+  /** Reported by the next sync of this process, once: a write-back that failed meanwhile. */
   lateError: Error | undefined
 
   static of(bytes: Uint8Array): Inode {
@@ -146,7 +146,6 @@ export class Inode {
     copy.visible = this.visible.slice()
     copy.durable = this.durable.slice()
     for (const [index, versions] of this.pending) copy.pending.set(index, versions.slice())
-    copy.lateError = this.lateError
     return copy
   }
 }

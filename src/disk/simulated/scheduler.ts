@@ -5,9 +5,10 @@ export interface Scheduler {
   readonly clock: Clock
   /**
    * Calls `effect` at a later moment, and `answer` at the same or a still later one.
+   * @param isRead nothing changes, so it makes no difference how late the answer comes
    * @param effect returns milliseconds by which the answer is late; undefined: it never comes
    */
-  operate(effect: () => number | undefined, answer: () => void): void
+  operate(isRead: boolean, effect: () => number | undefined, answer: () => void): void
   /** Lets others go first. */
   pause(milliseconds: number): Promise<void>
 }
@@ -18,7 +19,7 @@ export interface Scheduler {
  */
 export const EVENT_LOOP: Scheduler = {
   clock: SYSTEM_CLOCK,
-  operate(effect, answer) {
+  operate(_isRead, effect, answer) {
     setImmediate(() => {
       const late = effect()
       if (late === undefined) return

@@ -77,11 +77,11 @@ export class VirtualTime implements Scheduler, Clock {
   }
 
   /** Steps of operations beside each other come in any order; the answer comes at once, or later. */
-  operate(effect: () => number | undefined, answer: () => void): void {
+  operate(isRead: boolean, effect: () => number | undefined, answer: () => void): void {
     const steps = this.#choices.int(0, 2 * STEP_US_MAX ** 2 - 1)
     const first = 1 + (steps % STEP_US_MAX)
-    const second =
-      steps < STEP_US_MAX ** 2 ? 0 : 1 + (Math.floor(steps / STEP_US_MAX) % STEP_US_MAX)
+    const isLate = !isRead && steps >= STEP_US_MAX ** 2
+    const second = isLate ? 1 + (Math.floor(steps / STEP_US_MAX) % STEP_US_MAX) : 0
     this.#add(first / 1000, () => {
       const late = effect()
       if (late === undefined) return

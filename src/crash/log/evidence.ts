@@ -1,0 +1,111 @@
+/**
+ * How far something on a damaged disk proves the log durable: what is acknowledged behind that may be gone
+ * without a word, and nothing before it. Read by docs/FORMAT.md alone: it shares no code with the log, which
+ * it is to judge.
+ */
+import type { SimulatedDevice } from '../../disk/simulated/device.ts'
+
+const COPY_AT = [0, 65_536]
+const MANIFEST_BYTES = 96
+const GROUP_BYTES = 64
+const SEGMENT_BYTES = 96
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
+  let crc = n
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1
+  return crc >>> 0
+})
+
+/** CRC32C (RFC 3720) of some pieces, one after the other. */
+export function crc32c(...pieces: Uint8Array[]): number {
+  let crc = 0xffffffff
+  for (const piece of pieces) {
+    for (const byte of piece) crc = TABLE[(crc ^ byte) & 255] ^ (crc >>> 8)
+  }
+  return (crc ^ 0xffffffff) >>> 0
+}
+
+interface Manifest {
+  readonly segmentSize: number
+  readonly alignment: number
+  readonly pinned: boolean
+  readonly update: number
+  readonly newest: number
+  readonly newestSalt: bigint
+  readonly floor: number
+  readonly trimLsn: number
+}
+
+const u64 = (bytes: Buffer, at: number) => Number(bytes.readBigUInt64LE(at))
+
+function copyAt(file: Buffer, at: number): Manifest | undefined {
+  const bytes = file.subarray(at, at + MANIFEST_BYTES)
+  if (bytes.length < MANIFEST_BYTES || bytes.toString('latin1', 0, 8) !== 'RIOLOGMF')
+    return undefined
+  if (bytes.readUInt32LE(12) !== crc32c(bytes.subarray(0, 12), bytes.subarray(16))) return undefined
+  return {
+    segmentSize: u64(bytes, 32),
+    alignment: bytes.readUInt32LE(40),
+    pinned: bytes.readUInt32LE(44) === 1,
+    update: u64(bytes, 56),
+    newest: u64(bytes, 64),
+    newestSalt: bytes.readBigUInt64LE(72),
+    floor: u64(bytes, 80),
+    trimLsn: u64(bytes, 88),
+  }
+}
+
+interface Segment {
+  readonly bytes: Buffer
+  readonly salt: bigint
+  readonly base: number
+}
+
+/** The previous end and the durable LSN of a group's header, where one verifies. */
+function groupAt({ bytes, salt, base }: Segment, offset: number) {
+  const header = bytes.subarray(offset, offset + GROUP_BYTES)
+  if (header.length < GROUP_BYTES || header.readUInt32LE(0) !== crc32c(header.subarray(4)))
+    return undefined
+  if (header.readBigUInt64LE(8) !== salt || u64(header, 16) !== base + offset) return undefined
+  return { previousEnd: u64(header, 24), durable: u64(header, 32) }
+}
+
+/**
+ * @returns an end; infinity when the damage is one that an opening always tells
+ */
+export function provenEnd(device: SimulatedDevice): number {
+  // What an opening reads: it syncs what is in a cache, and drops that.
+  const seen = device.left(
+    device.unsynced(512),
+    () => 'new',
+    () => 0,
+  )
+  const files = new Map(seen.names().map(name => [name, Buffer.from(seen.bytesOf(name))]))
+  const file = files.get('MANIFEST') ?? Buffer.alloc(0)
+  const copies = COPY_AT.map(at => copyAt(file, at)).filter(copy => copy !== undefined)
+  const [manifest] = copies.sort((a, b) => b.update - a.update)
+  if (manifest === undefined) return Number.POSITIVE_INFINITY
+  const { alignment, floor, pinned, segmentSize, trimLsn } = manifest
+  let [number, salt] = [manifest.newest, manifest.newestSalt]
+  let proven = floor
+  let cut = Number.POSITIVE_INFINITY
+  while (number !== 0) {
+    const bytes = files.get(`${String(number).padStart(16, '0')}.seg`)
+    if (bytes === undefined || bytes.length < SEGMENT_BYTES) return Number.POSITIVE_INFINITY
+    if (bytes.readBigUInt64LE(48) !== salt) return Number.POSITIVE_INFINITY
+    const segment = { bytes, salt, base: number * segmentSize }
+    const end = Math.min(
+      cut,
+      segment.base + u64(bytes, 72),
+      pinned ? floor : Number.POSITIVE_INFINITY,
+    )
+    for (let at = alignment; segment.base + at < end; at += alignment) {
+      proven = Math.max(proven, groupAt(segment, at)?.durable ?? 0)
+    }
+    const first = groupAt(segment, alignment)
+    cut = first?.previousEnd ?? Number.POSITIVE_INFINITY
+    if (cut <= trimLsn) break
+    ;[number, salt] = [u64(bytes, 56), bytes.readBigUInt64LE(64)]
+  }
+  return proven
+}
