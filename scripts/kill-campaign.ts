@@ -54,6 +54,7 @@ function numberOf(what: 'kills' | 'seed' | 'minutes' | 'jobs'): number {
   return number
 }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 const kills = numberOf('kills')
 const deadline = performance.now() + numberOf('minutes') * 60_000
 const tally = new Tally(values.json)

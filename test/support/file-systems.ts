@@ -67,7 +67,12 @@ export function mountFresh(
     },
     unmount: () => {
       if (!open.delete(mounted)) return
-      run('umount', at)
+      try {
+        run('umount', at)
+      } catch {
+        // Somebody is still in it, as when a campaign is interrupted: it goes when they have left.
+        run('umount', '-l', at)
+      }
       rmSync(folder, { recursive: true, force: true })
     },
   }
