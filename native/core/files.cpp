@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "regular_file.h"
+
 namespace riolog {
 
 namespace {
@@ -46,7 +48,7 @@ int64_t dropCache(int fd) noexcept {
 int64_t runOnce(const FileCall& call) noexcept {
   switch (call.kind) {
     case FileCall::kOpenAt:
-      return openat(call.fd, call.name, call.flags | O_CLOEXEC | O_NOFOLLOW, call.mode);
+      return openRegular(call.fd, call.name, call.flags, call.mode);
     case FileCall::kUnlinkAt:
       return unlinkat(call.fd, call.name, 0);
     case FileCall::kRenameAt:

@@ -1,12 +1,14 @@
 #include "core/files.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "harness.h"
@@ -98,6 +100,37 @@ TEST("commit: a descriptor that is none") {
   const CommitResult found = commitTo(-1, false);
   CHECK_EQUAL(found.result, int64_t{-EBADF});
   CHECK_EQUAL(found.inSync, false);
+}
+
+int64_t openAt(const char* path, int flags) {
+  OpenFiles files;
+  return runFileCall({FileCall::kOpenAt, AT_FDCWD, path, "", flags, 0600}, &files);
+}
+
+TEST("open: a pipe is refused and not waited for, and so are directories and devices") {
+  char folder[] = "/tmp/riolog-test-XXXXXX";
+  CHECK(mkdtemp(folder) != nullptr);
+  const std::string pipe = std::string(folder) + "/pipe";
+  CHECK_EQUAL(mkfifo(pipe.c_str(), 0600), 0);
+  CHECK_EQUAL(openAt(pipe.c_str(), O_RDONLY), int64_t{-ENXIO});
+  CHECK_EQUAL(openAt(pipe.c_str(), O_RDWR | O_CREAT), int64_t{-ENXIO});
+  CHECK_EQUAL(openAt(folder, O_RDONLY), int64_t{-EISDIR});
+  CHECK_EQUAL(openAt("/dev/null", O_RDWR), int64_t{-ENXIO});
+  unlink(pipe.c_str());
+  rmdir(folder);
+}
+
+TEST("open: what is opened does not carry O_NONBLOCK, which a ring would heed") {
+  char name[] = "/tmp/riolog-test-XXXXXX";
+  close(mkstemp(name));
+  OpenFiles files;
+  const int64_t fd = runFileCall({FileCall::kOpenAt, AT_FDCWD, name, "", O_RDWR, 0}, &files);
+  CHECK(fd >= 0);
+  const int64_t flags =
+      runFileCall({FileCall::kGetFlags, static_cast<int>(fd), "", "", 0, 0}, &files);
+  CHECK_EQUAL(flags & O_NONBLOCK, int64_t{0});
+  CHECK_EQUAL(flags & O_ACCMODE, int64_t{O_RDWR});
+  unlink(name);
 }
 
 }  // namespace

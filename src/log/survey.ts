@@ -154,7 +154,11 @@ export class Survey {
       const told = known ? cut : undefined
       yield { kind: 'segment', number, base, header: found.header, cut: told }
       let bad: number | undefined
-      for (let at = base + alignment; at < cut; ) {
+      // A header may claim 16 GiB that the file does not have: what is not there is not looked at, block by
+      // block, but lost in one piece.
+      const fileEnd = base + found.file.size()
+      let at = base + alignment
+      while (at < cut && at < fileEnd) {
         const loaded = await this.#group(found, at, window)
         if (loaded === undefined) {
           bad ??= at
@@ -168,6 +172,7 @@ export class Survey {
         at = groupEnd(loaded.group, alignment)
         end = Math.min(at, cut)
       }
+      if (at < cut) bad ??= at
       if (bad === undefined) continue
       // Where nothing tells the end of the segment, only evidence within it says that something was there:
       // the one before a segment that is lost may have ended here.
