@@ -6,8 +6,8 @@ import { withBuffer } from '../disk/buffer.ts'
 import type { DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { CorruptionError, isErrno, RiologError } from '../errors.ts'
 import {
+  isFileLength,
   maxGroupBytes,
-  minFileBytes,
   sameSalt,
   segmentName,
   segmentOf,
@@ -304,8 +304,9 @@ function judgeHeader(
     throw corrupt('has other dimensions than its log')
   }
   const { fileBytes } = header
-  const fits = fileBytes >= minFileBytes(segmentSize, alignment) && fileBytes <= segmentSize
-  if (!fits || fileBytes % alignment !== 0) throw corrupt(`claims a length of ${fileBytes}`)
+  if (!isFileLength(fileBytes, segmentSize, alignment)) {
+    throw corrupt(`claims a length of ${fileBytes}`)
+  }
   if (file.size() < fileBytes)
     throw corrupt(`is shorter than the ${fileBytes} bytes it was made of`)
   const place = { salt: header.salt, lsn: ref.number * segmentSize + alignment }

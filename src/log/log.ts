@@ -9,7 +9,13 @@ import { type Limits, limitsOf } from './limits.ts'
 import { deadOf, type LiveSegment } from './live-chain.ts'
 import type { Manifest } from './manifest.ts'
 import type { LogMetrics } from './metrics.ts'
-import { type Opened, openForReading, openForWriting, type RecoveryReport } from './opening.ts'
+import {
+  closeOpened,
+  type Opened,
+  openForReading,
+  openForWriting,
+  type RecoveryReport,
+} from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
 import { type Pin, type PinOptions, Pins } from './pins.ts'
 import { Reader } from './reader.ts'
@@ -187,16 +193,26 @@ export class Log {
         )
       } else {
         const opened = await openForWriting(disk, path, options)
-        const sync = await chooseSync(options.sync, disk.engine, opened.directory)
-        log = new Log(disk, options, codec, opened, undefined, sync)
+        try {
+          const sync = await chooseSync(options.sync, disk.engine, opened.directory)
+          log = new Log(disk, options, codec, opened, undefined, sync)
+        } catch (error) {
+          closeOpened(opened)
+          throw error
+        }
       }
     } catch (error) {
       await disk.close()
       throw error
     }
-    options.logger?.info({ path, ...log.recovery }, 'riolog: opened')
-    await log.#writer?.prepareFirst()
-    return log
+    try {
+      options.logger?.info({ path, ...log.recovery }, 'riolog: opened')
+      await log.#writer?.prepareFirst()
+      return log
+    } catch (error) {
+      await log.close()
+      throw error
+    }
   }
 
   /** Everything before this LSN is durable; of a read-only log, as it was seen by its last read. */

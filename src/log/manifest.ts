@@ -29,7 +29,7 @@ const AT = {
 const COPY_END = 96
 const UUID_BYTES = 16
 /** Openings and updates: out of reach, and still a safe integer when one is added. */
-const MAX_COUNT = 2 ** 52
+export const MAX_COUNT = 2 ** 52
 
 export const MANIFEST_NAME = 'MANIFEST'
 /** Where the copies stand: far enough apart that no one write of any device touches both. */

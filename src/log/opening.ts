@@ -103,6 +103,13 @@ export async function openForWriting(
   }
 }
 
+/** Of an opening for writing that came to nothing: the lock goes with the manifest's file. */
+export function closeOpened({ chain, manifestFile, directory }: Opened): void {
+  chain.close()
+  manifestFile?.file.close()
+  directory.close()
+}
+
 /** Opens without a lock and without a write, and shows only what is proven to have been durable. */
 export async function openForReading(
   disk: Disk,

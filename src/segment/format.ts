@@ -36,6 +36,12 @@ export function minFileBytes(segmentSize: number, alignment: number): number {
   return 2 * alignment + maxGroupBytes(segmentSize, alignment)
 }
 
+/** Whether the file of a segment can have this length. */
+export function isFileLength(bytes: number, segmentSize: number, alignment: number): boolean {
+  const fits = bytes >= minFileBytes(segmentSize, alignment) && bytes <= segmentSize
+  return fits && bytes % alignment === 0
+}
+
 /** The most bytes of the user's in a segment's header block. */
 export function maxMetadataBytes(alignment: number): number {
   return alignment - SEGMENT_HEADER_BYTES

@@ -2,9 +2,12 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
+import { pino } from 'pino'
 import t from 'tap'
+import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/index.ts'
 import { onEachEngine, type RealEngine, type Test, temporaryDirectory } from '../support/engines.ts'
+import { openSimulated } from '../support/simulated.ts'
 
 const CHILD = fileURLToPath(new URL('../support/lifecycle-child.ts', import.meta.url))
 const WORKERS = 5
@@ -53,4 +56,15 @@ onEachEngine(t, 'worker.terminate() with commits in flight', async (t, engine) =
     await worker.terminate()
     await finds(t, directory, engine)
   }
+})
+
+t.test('a log whose logger throws at opening is closed again', async t => {
+  const device = new SimulatedDevice()
+  const thrown = new Error('nowhere to log to')
+  const info = () => {
+    throw thrown
+  }
+  const logger = Object.assign(pino({ level: 'silent' }), { info })
+  await t.rejects(openSimulated(device, { logger }), thrown)
+  await (await openSimulated(device, { lockWaitMs: 0 })).close()
 })

@@ -180,8 +180,8 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a poisoned copy goes on',
     file: replica,
     from: `    this.#health.refuseIfPoisoned()
-    checkShape(chunk)`,
-    to: '    checkShape(chunk)',
+    this.#copy ??=`,
+    to: '    this.#copy ??=',
     tests,
   },
   {

@@ -14,7 +14,7 @@ import type { CheckedOptions } from '../options.ts'
 import { Reader } from '../reader.ts'
 import { RecyclePool } from '../recycle-pool.ts'
 import { dropFile, layOutSegmentFile, writeHeaderBlock } from '../segment-file.ts'
-import { behind, type Progress } from './progress.ts'
+import { behind, NOTHING, type Progress } from './progress.ts'
 import { type ChunkGroup, diverged, gap, groupsOf, headerOf, type RawChunk } from './raw-chunk.ts'
 import { RawReader } from './raw-reader.ts'
 
@@ -78,13 +78,14 @@ export class Copy {
     this.#refuseOther(chunk, header)
     const segment = this.#segmentOf(chunk, header)
     const groups = groupsOf(chunk, segment?.header ?? header!)
-    this.#trimWanted = Math.max(this.#trimWanted, chunk.trimLsn)
     if (segment === undefined) {
       await this.#startSegment(chunk, header!, groups)
     } else {
       const fresh = await this.#unknownOf(segment, groups)
       if (fresh.length > 0) await this.#orPoison(() => this.#write(segment, fresh))
     }
+    // Not before: what was refused has nothing to say of this copy.
+    this.#trimWanted = Math.max(this.#trimWanted, chunk.trimLsn)
     await this.#followTrim()
   }
 
@@ -221,10 +222,12 @@ export class Copy {
     groups: readonly ChunkGroup[],
   ): Promise<void> {
     const link = chunk.previousEnd
-    const { segmentSize, alignment, fileBytes, number } = header
+    const { segmentSize, fileBytes, number } = header
     const base = number * segmentSize
-    if (chunk.lsn !== base + alignment) throw gap(`segment ${number} begins before the chunk`)
-    const progress = this.#progressWith(chunk, header, groups)
+    const progress =
+      this.#chain.segments.length === 0
+        ? beginningWith(chunk, header, groups)
+        : this.#progressWith(chunk, header, groups)
     const file = await this.#makeFile(chunk.header!, header)
     try {
       await this.#writeRun(file, base, groups)
@@ -255,24 +258,18 @@ export class Copy {
    * What the copy will have with a new segment.
    * @throws ERR_RIOLOG_GAP, ERR_RIOLOG_DIVERGED when that does not go on from what it has
    */
-  #progressWith(
-    { previousEnd: link, trimLsn, segment }: RawChunk,
-    { parent }: SegmentHeader,
-    groups: readonly ChunkGroup[],
-  ): Progress {
+  #progressWith(chunk: RawChunk, header: SegmentHeader, groups: readonly ChunkGroup[]): Progress {
+    const { previousEnd: link, segment } = chunk
     const { end } = this.progress
-    const isFirst = this.#chain.segments.length === 0
-    if (isFirst && link > trimLsn) throw gap(`the copy has nothing of what is before LSN ${link}`)
-    if (!isFirst && link > end) throw gap(`the copy ends at LSN ${end}, not ${link}`)
+    refuseMiddle(chunk, header)
+    if (link > end) throw gap(`the copy ends at LSN ${end}, not ${link}`)
     // A rewind goes on with a group of its own, and never into a batch.
     const isSound = link === end || groups[0].batch === BATCH_NONE
-    if (!isFirst && !(this.#isParent(parent, link) && isSound)) {
+    if (!this.#isParent(header.parent, link) || !isSound) {
       throw diverged(`segment ${segment} goes on from another one at LSN ${link}`)
     }
     const before = link < end ? { ...this.progress, insideBatch: false } : this.progress
-    const after = groups.reduce(behind, before)
-    if (after.durableLsn > 0) return after
-    throw gap('the copy would begin inside a batch')
+    return groups.reduce(behind, before)
   }
 
   /** Whether the copy has a segment, up to a place; or had it, and trims have freed all up to there. */
@@ -342,6 +339,29 @@ export class Copy {
       throw this.#health.fail(error)
     }
   }
+}
+
+/**
+ * What a copy has with its first chunk, which begins at a segment behind all that was trimmed.
+ * @throws ERR_RIOLOG_GAP
+ */
+export function beginningWith(
+  chunk: RawChunk,
+  header: SegmentHeader,
+  groups: readonly ChunkGroup[],
+): Progress {
+  const { previousEnd: link, trimLsn } = chunk
+  refuseMiddle(chunk, header)
+  if (link > trimLsn) throw gap(`the copy has nothing of what is before LSN ${link}`)
+  const progress = groups.reduce(behind, NOTHING)
+  if (progress.durableLsn > 0) return progress
+  throw gap('the copy would begin inside a batch')
+}
+
+/** @throws ERR_RIOLOG_GAP for a chunk with a header whose groups are not the segment's first ones */
+function refuseMiddle({ lsn }: RawChunk, { number, segmentSize, alignment }: SegmentHeader): void {
+  if (lsn === number * segmentSize + alignment) return
+  throw gap(`segment ${number} begins before the chunk`)
 }
 
 /** The last group of a run is written, and all of the run is durable. */

@@ -1,9 +1,15 @@
 /** What one log sends another, and how it is verified before a byte of it is written. */
 import { CorruptionError, invalidArgument, RiologError } from '../../errors.ts'
-import { maxGroupBytes } from '../../segment/format.ts'
+import {
+  areDimensions,
+  isFileLength,
+  maxGroupBytes,
+  maxSegmentNumber,
+} from '../../segment/format.ts'
 import { type GroupInfo, groupEnd, verifyGroup } from '../../segment/group.ts'
 import { decodeSegmentHeader, type SegmentHeader } from '../../segment/header.ts'
 import { futureRecord, futureVersion } from '../live-chain.ts'
+import { MAX_COUNT } from '../manifest.ts'
 
 /**
  * Whole groups of one segment, byte for byte as they stand there, all of them durable at the source.
@@ -56,10 +62,16 @@ export function checkShape(chunk: RawChunk): void {
   const { uuid, epoch, segment, lsn, previousEnd, end, header, groups, durableLsn, trimLsn } = given
   const numbers = [epoch, segment, lsn, previousEnd, end, durableLsn, trimLsn]
   const isHeader = header === undefined || header instanceof Uint8Array
-  if (typeof uuid === 'string' && numbers.every(isPlace) && isHeader) {
-    if (groups instanceof Uint8Array && groups.length > 0) return
-  }
+  const isSound = typeof uuid === 'string' && numbers.every(isPlace) && isHeader
+  const hasGroups = groups instanceof Uint8Array && groups.length > 0
+  if (isSound && hasGroups && (epoch as number) < MAX_COUNT) return
   throw invalidArgument('a chunk is what readRaw gives: numbers, a UUID, and bytes of groups')
+}
+
+/** Bytes of its own: what is verified is what will be written. */
+export function copyOf(chunk: RawChunk): RawChunk {
+  const header = chunk.header && Uint8Array.from(chunk.header)
+  return { ...chunk, header, groups: Uint8Array.from(chunk.groups) }
 }
 
 /** @throws ERR_RIOLOG_CORRUPT, ERR_RIOLOG_FUTURE_VERSION */
@@ -74,6 +86,13 @@ export function headerOf(chunk: RawChunk): SegmentHeader | undefined {
     header.uuid === chunk.uuid &&
     header.alignment === chunk.header.length
   if (!isIts) throw damaged(chunk, 0, 'its header is of another segment')
+  const { segmentSize, alignment, number, fileBytes, epoch } = header
+  const isSound =
+    areDimensions(segmentSize, alignment) &&
+    number <= maxSegmentNumber(segmentSize) &&
+    isFileLength(fileBytes, segmentSize, alignment) &&
+    epoch <= chunk.epoch
+  if (!isSound) throw damaged(chunk, 0, 'no log has a segment of these dimensions')
   return header
 }
 

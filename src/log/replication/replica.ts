@@ -12,10 +12,10 @@ import { LiveChain } from '../live-chain.ts'
 import type { ManifestFile } from '../manifest-file.ts'
 import { checkDevice, createManifest } from '../opening.ts'
 import { type CheckedOptions, checkReplicaOptions, type ReplicaOptions } from '../options.ts'
-import { Copy } from './copy.ts'
+import { beginningWith, Copy } from './copy.ts'
 import { NOTHING, type Progress } from './progress.ts'
-import { checkShape, gap, headerOf, type RawChunk } from './raw-chunk.ts'
-import { openReplica } from './replica-opening.ts'
+import { checkShape, copyOf, gap, groupsOf, headerOf, type RawChunk } from './raw-chunk.ts'
+import { type OpenedReplica, openReplica } from './replica-opening.ts'
 
 export class Replica {
   readonly #disk: Disk
@@ -71,12 +71,17 @@ export class Replica {
 
   /** @internal The same on a given disk, which the replica closes. */
   static async openOn(disk: Disk, path: string, options: CheckedOptions): Promise<Replica> {
+    let opened: OpenedReplica | undefined
     try {
-      const { directory, manifest, found } = await openReplica(disk, path, options)
+      opened = await openReplica(disk, path, options)
+      const { directory, manifest, found } = opened
       const replica = new Replica(disk, options, directory, manifest)
       if (found !== undefined) await replica.#goOn(found.manifestFile, found.chain, found.progress)
       return replica
     } catch (error) {
+      opened?.found?.chain.close()
+      opened?.manifest.close()
+      opened?.directory.close()
       await disk.close()
       throw error
     }
@@ -114,7 +119,7 @@ export class Replica {
 
   /**
    * Writes what a chunk brings, and resolves to the new {@link end} once that is durable. Chunks are
-   * applied one at a time, in the order of the calls. One that brings nothing new changes nothing. Where
+   * applied one at a time, in the order of the calls; the bytes are copied, and may be changed at once. One that brings nothing new changes nothing. Where
    * the source was rewound, the copy goes back with it; where it was trimmed, space is freed.
    *
    * Everything is verified before a byte is written: after a refusal the copy is as it was.
@@ -125,8 +130,10 @@ export class Replica {
    *   ERR_RIOLOG_ALIGNMENT, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_NO_SPACE (free some, apply it again),
    *   ERR_RIOLOG_POISONED after a failed write or sync (open it again), ERR_RIOLOG_CLOSED
    */
-  apply(chunk: RawChunk): Promise<number> {
-    return this.#inTurn(() => this.#apply(chunk))
+  async apply(chunk: RawChunk): Promise<number> {
+    checkShape(chunk)
+    const copy = copyOf(chunk)
+    return this.#inTurn(() => this.#apply(copy))
   }
 
   /**
@@ -161,7 +168,6 @@ export class Replica {
 
   async #apply(chunk: RawChunk): Promise<number> {
     this.#health.refuseIfPoisoned()
-    checkShape(chunk)
     this.#copy ??= await this.#begin(chunk)
     await this.#copy.apply(chunk)
     this.#idleStamp.moved()
@@ -172,6 +178,7 @@ export class Replica {
   async #begin(chunk: RawChunk): Promise<Copy> {
     const header = headerOf(chunk)
     if (header === undefined) throw gap('the copy is empty: it begins with readRaw(0)')
+    beginningWith(chunk, header, groupsOf(chunk, header))
     const { uuid, segmentSize, alignment } = header
     checkDevice(this.#manifest, alignment)
     const made = { uuid, segmentSize, alignment, epoch: 0 }

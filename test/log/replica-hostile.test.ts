@@ -1,25 +1,12 @@
-/** What a copy promises and does not keep yet, one a row; each fails on the sources of this branch. */
+/** Chunks that are wrong, forged or changed meanwhile, and openings that fail: a copy is none the worse for it. */
 import t from 'tap'
-import { ioError, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
-import { type Log, Replica } from '../../src/index.ts'
-import { checkReplicaOptions } from '../../src/log/options.ts'
+import { ioError, SimulatedDevice } from '../../src/disk/simulated.ts'
+import type { Replica } from '../../src/index.ts'
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/segment/header.ts'
+import { follow, openReplica } from '../support/replication.ts'
 import { openSimulated, recordsOf } from '../support/simulated.ts'
 
 const QUIET = { idleStampMs: 0, recycledSegments: 0 }
-
-function openReplica(device: SimulatedDevice, options = {}): Promise<Replica> {
-  const checked = checkReplicaOptions({ idleStampMs: 0, lockWaitMs: 0, ...options })
-  return Replica.openOn(new SimulatedDisk(device), 'simulated', checked)
-}
-
-async function follow(source: Log, replica: Replica): Promise<void> {
-  for (;;) {
-    const chunk = await source.readRaw(replica.end, { hash: replica.hash })
-    if (chunk === undefined) return
-    await replica.apply(chunk)
-  }
-}
 
 async function sourceOf(count: number, bytes = 100, device = new SimulatedDevice()) {
   const log = await openSimulated(device, QUIET)
