@@ -4,6 +4,7 @@ import type { Mutation } from './mutation.ts'
 const tests = ['test/log/recycle.test.ts']
 const stuck = ['test/log/stuck.test.ts']
 const modes = ['test/log/commit-modes.test.ts']
+const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/health.ts'
 const queue = 'src/log/commit-queue.ts'
 const current = 'src/log/current-segment.ts'
@@ -243,5 +244,29 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '      this.#device.sync(this.#inode, position, length)\n',
     to: '',
     tests: modes,
+  },
+  {
+    rule: 'kill',
+    name: 'a batch of several groups is found by half',
+    file: 'src/log/recovery.ts',
+    from: 'endBeforeBatch: batchFrom ?? end,',
+    to: 'endBeforeBatch: end,',
+    tests: kills,
+  },
+  {
+    rule: 'kill',
+    name: 'a record is acknowledged before it is written',
+    file: 'src/log/log.ts',
+    from: 'return this.#checkedWriter(record).appendDurable(record)',
+    to: 'return Promise.resolve(this.#checkedWriter(record).append(record))',
+    tests: kills,
+  },
+  {
+    rule: 'kill',
+    name: 'a trim is told before the manifest is',
+    file: 'src/log/log.ts',
+    from: 'await writer.updateManifest(() => ({ trimLsn: lsn }))',
+    to: 'void writer.updateManifest(() => ({ trimLsn: lsn }))',
+    tests: kills,
   },
 ]
