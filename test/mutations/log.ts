@@ -247,26 +247,10 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'kill',
-    name: 'a batch of several groups is found by half',
-    file: 'src/log/recovery.ts',
-    from: 'endBeforeBatch: batchFrom ?? end,',
-    to: 'endBeforeBatch: end,',
-    tests: kills,
-  },
-  {
-    rule: 'kill',
     name: 'a record is acknowledged before it is written',
     file: 'src/log/log.ts',
     from: 'return this.#checkedWriter(record).appendDurable(record)',
     to: 'return Promise.resolve(this.#checkedWriter(record).append(record))',
-    tests: kills,
-  },
-  {
-    rule: 'kill',
-    name: 'a trim is told before the manifest is',
-    file: 'src/log/log.ts',
-    from: 'await writer.updateManifest(() => ({ trimLsn: lsn }))',
-    to: 'void writer.updateManifest(() => ({ trimLsn: lsn }))',
     tests: kills,
   },
 ]
