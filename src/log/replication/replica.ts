@@ -72,7 +72,14 @@ export class Replica {
     try {
       const { directory, manifest, found } = await openReplica(disk, path, options)
       const replica = new Replica(disk, options, directory, manifest)
-      if (found !== undefined) await replica.#goOn(found.manifestFile, found.chain, found.progress)
+      try {
+        if (found !== undefined)
+          await replica.#goOn(found.manifestFile, found.chain, found.progress)
+      } catch (error) {
+        // Its lock, too: or this process could not open the directory again.
+        replica.#letGo()
+        throw error
+      }
       return replica
     } catch (error) {
       await disk.close()
@@ -209,10 +216,16 @@ export class Replica {
     } finally {
       this.#health.stop()
       await this.#health.settled()
-      this.#copy?.close()
-      this.#manifest.close()
-      this.#directory.close()
+      this.#letGo()
       await this.#disk.close()
     }
+  }
+
+  #letGo(): void {
+    this.#idleStamp.stop()
+    this.#health.stop()
+    this.#copy?.close()
+    this.#manifest.close()
+    this.#directory.close()
   }
 }
