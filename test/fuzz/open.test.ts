@@ -5,6 +5,8 @@
 import t from 'tap'
 import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { COPY_AT, MANIFEST_NAME } from '../../src/log/manifest.ts'
+import { checkReplicaOptions } from '../../src/log/options.ts'
+import { Replica } from '../../src/log/replication/replica.ts'
 import { Survey } from '../../src/log/survey.ts'
 import { addon } from '../../src/native.ts'
 import { chooseSeed } from '../support/random.ts'
@@ -45,6 +47,42 @@ t.test('a survey looks at no block that a file does not have', async t => {
   survey.close()
   t.ok(holes.length > 0, 'what the header claims and the file has not is told as lost')
   t.ok(device.operations - before < 1000, `${device.operations - before} operations`)
+})
+
+/** The manifest's floor, lowered by so many blocks in both copies. */
+function lowerFloor(device: SimulatedDevice, blocks: number): void {
+  device.damage(MANIFEST_NAME, bytes => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset)
+    const { crc32c } = addon()
+    for (const at of COPY_AT) {
+      view.setBigUint64(at + 80, view.getBigUint64(at + 80, true) - BigInt(4096 * blocks), true)
+      const copy = bytes.subarray(at, at + 96)
+      view.setUint32(at + 12, crc32c(crc32c(0, copy, 0, 12), copy, 16, 96), true)
+    }
+    return undefined
+  })
+}
+
+t.test('a replica that cannot be opened lets go of its lock', async t => {
+  const [original] = await makeOriginals()
+  const options = checkReplicaOptions({ lockWaitMs: 0 })
+  let refused = 0
+  for (let blocks = 1; blocks <= 8; blocks++) {
+    const device = new SimulatedDevice()
+    for (const [name, bytes] of original.files) device.putFile(name, bytes)
+    // Within a group, where nothing ends, so that there is no hash of what does.
+    lowerFloor(device, blocks)
+    const codeOf = () =>
+      Replica.openOn(new SimulatedDisk(device), 'simulated', options).then(
+        replica => replica.close().then(() => 'opened'),
+        error => error.code,
+      )
+    const code = await codeOf()
+    if (code === 'opened') continue
+    refused++
+    t.equal(await codeOf(), code, `${blocks} blocks lower`)
+  }
+  t.ok(refused > 0, `${refused} were refused`)
 })
 
 /** Manifest and headers name a size that the files do not have, with checksums that fit. */

@@ -161,7 +161,12 @@ async function survey(opening: Opening): Promise<void> {
     try {
       let items = 0
       for await (const item of found.items()) {
-        if (item.kind === 'group') for (const { bytes } of item.records()) items += bytes.length * 0
+        if (item.kind === 'group') {
+          for (const { lsn } of item.records()) {
+            if (lsn < item.group.lsn || lsn >= item.end)
+              throw new NotPromised(`LSN ${lsn} is outside`)
+          }
+        }
         if (++items > MOST_ITEMS) throw new NotPromised('a survey goes on and on')
       }
       const { compression, encryption } = checkOptions(opening.original.options)

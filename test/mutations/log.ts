@@ -4,6 +4,7 @@ import type { Mutation } from './mutation.ts'
 const tests = ['test/log/recycle.test.ts']
 const stuck = ['test/log/stuck.test.ts']
 const modes = ['test/log/commit-modes.test.ts']
+const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/health.ts'
 const queue = 'src/log/commit-queue.ts'
 const current = 'src/log/current-segment.ts'
@@ -243,5 +244,13 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'this.#sync(position, length, this.#device.writes)',
     to: 'this.#device.writes',
     tests: modes,
+  },
+  {
+    rule: 'kill',
+    name: 'a record is acknowledged before it is written',
+    file: 'src/log/log.ts',
+    from: 'return this.#checkedWriter(record).appendDurable(record)',
+    to: 'return Promise.resolve(this.#checkedWriter(record).append(record))',
+    tests: kills,
   },
 ]

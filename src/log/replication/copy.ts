@@ -1,8 +1,8 @@
 /** The files of a copy, from the first segment on: what a chunk brings is verified, then written. */
 import { allocateBuffer } from '../../disk/buffer.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../../disk/disk.ts'
-import { RiologError } from '../../errors.ts'
-import { sameSalt, segmentName } from '../../segment/format.ts'
+import { CorruptionError, RiologError } from '../../errors.ts'
+import { sameSalt, segmentName, segmentOfEnd } from '../../segment/format.ts'
 import { BATCH_NONE } from '../../segment/group.ts'
 import type { SegmentHeader, SegmentRef } from '../../segment/header.ts'
 import { Codec } from '../codec.ts'
@@ -68,7 +68,10 @@ export class Copy {
   /** Finds out what stands before the end that recovery found. */
   async findHash(): Promise<void> {
     if (this.#chain.segments.length === 0) return
-    const hash = await this.#raw.hashAt(this.progress.end)
+    const { end } = this.progress
+    const hash = await this.#raw.hashAt(end).catch(error => {
+      throw error.code === 'ERR_RIOLOG_NOT_FOUND' ? noGroupEnds(end, this.#chain) : error
+    })
     this.progress = { ...this.progress, hash }
   }
 
@@ -362,6 +365,13 @@ export function beginningWith(
 function refuseMiddle({ lsn }: RawChunk, { number, segmentSize, alignment }: SegmentHeader): void {
   if (lsn === number * segmentSize + alignment) return
   throw gap(`segment ${number} begins before the chunk`)
+}
+
+/** An end that recovery found is one of a group, unless a manifest was forged. */
+function noGroupEnds(end: number, { segmentSize }: LiveChain): CorruptionError {
+  const segment = segmentOfEnd(end, segmentSize)
+  const where = { segment, offset: end - segment * segmentSize, lsn: end }
+  return new CorruptionError('no group ends where the copy does', where)
 }
 
 /** The last group of a run is written, and all of the run is durable. */

@@ -76,7 +76,14 @@ export class Replica {
       opened = await openReplica(disk, path, options)
       const { directory, manifest, found } = opened
       const replica = new Replica(disk, options, directory, manifest)
-      if (found !== undefined) await replica.#goOn(found.manifestFile, found.chain, found.progress)
+      try {
+        if (found !== undefined)
+          await replica.#goOn(found.manifestFile, found.chain, found.progress)
+      } catch (error) {
+        // Its lock, too: or this process could not open the directory again.
+        replica.#letGo()
+        throw error
+      }
       return replica
     } catch (error) {
       opened?.found?.chain.close()
@@ -218,10 +225,16 @@ export class Replica {
     } finally {
       this.#health.stop()
       await this.#health.settled()
-      this.#copy?.close()
-      this.#manifest.close()
-      this.#directory.close()
+      this.#letGo()
       await this.#disk.close()
     }
+  }
+
+  #letGo(): void {
+    this.#idleStamp.stop()
+    this.#health.stop()
+    this.#copy?.close()
+    this.#manifest.close()
+    this.#directory.close()
   }
 }
