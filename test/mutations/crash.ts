@@ -10,9 +10,9 @@ const writer = 'src/log/writer.ts'
 const current = 'src/log/current-segment.ts'
 const tests: readonly string[] = []
 
-const power = { faults: 'none', runs: 20_000 }
-const errors = { faults: 'eio,eio-late,canceled', runs: 20_000 }
-const medium = { faults: 'bit-rot,lost-write,misdirected-write,stale-block', runs: 20_000 }
+const power = { faults: 'none', runs: 8000 }
+const errors = { faults: 'eio,eio-late,canceled', runs: 8000 }
+const medium = { faults: 'bit-rot,lost-write,misdirected-write,stale-block', runs: 8000 }
 
 export const MUTATIONS: readonly Mutation[] = [
   {
