@@ -41,10 +41,10 @@ const spec: TopLevelSpec = {
 const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' })
 writeFileSync(`${DOCS}${PLOT}`, await view.toSVG())
 
-const { runs, seed, milliseconds, points, pointsComplete } = summary
-const rate = Math.round(runs / (milliseconds / 1000))
+const { runs, seed, cpuMilliseconds, points, pointsComplete } = summary
+const rate = Math.round(runs / (cpuMilliseconds / 1000))
 const text = [
-  `${runs} crashes from seed ${seed}, ${rate} a second; every subset of what was unsynced at ${pointsComplete} of ${points} moments. Nothing was wrong.`,
+  `${runs} crashes from seed ${seed}, ${rate} a second of CPU time; every subset of what was unsynced at ${pointsComplete} of ${points} moments. Nothing was wrong.`,
   '',
   `![States by kind](${PLOT})`,
   '',
