@@ -99,11 +99,12 @@ function huntedBy({ faults, runs }: NonNullable<Mutation['hunt']>): string | und
     encoding: 'utf8',
     maxBuffer: 1 << 28,
     timeout: 4 * LIMIT_MS,
+    killSignal: 'SIGKILL',
   })
   const line = stdout.trim().split('\n').at(-1) ?? ''
   if (line === '') return 'it hangs or dies'
   const { ok, runs: ran, message } = JSON.parse(line)
-  return ok ? undefined : `${ran + 1} runs: ${String(message).split('\n')[0]}`
+  return ok ? undefined : `${ran + 1} runs: ${String(message).split(/\s+seed \d+, after/)[0]}`
 }
 
 async function killerOf(mutation: Mutation): Promise<string | undefined> {

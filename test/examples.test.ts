@@ -80,6 +80,19 @@ t.test('word-list takes a file and a directory, also one with a log in it', asyn
   t.ok(existsSync(directory), 'a directory that was named stays')
 })
 
+t.test('crash-your-own finds the bug, names its seed, and finds nothing without it', async t => {
+  const temporary = temporaryDirectory(t)
+  const { code, stdout } = await run(temporary, 'crash-your-own.ts')
+  t.equal(code, 0)
+  t.match(
+    stdout,
+    /^Found: the verification failed: [abc] had come to \d+\nseed \d+, after \d+ runs/,
+  )
+  t.match(stdout, /the power is cut/)
+  const fixed = await run(temporary, 'crash-your-own.ts', '--fixed')
+  t.match(fixed.stdout, /^\d+ crashes, and nothing is lost\n$/)
+})
+
 /** tsx keeps a cache in the temporary directory too. */
 function logsIn(temporary: string): string[] {
   return readdirSync(temporary).filter(name => name.startsWith('riolog-'))

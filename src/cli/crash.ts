@@ -64,12 +64,13 @@ async function crash({ runs, seed, faults, report, shrink, json }: CrashOptions)
 const LOG_IN_TEST = { name: 'LOG_SCENARIO', from: 'riolog/crash' }
 
 function printSummary(summary: CrashTestSummary): Promise<void> {
-  const { seed, runs, milliseconds, points, pointsComplete, byKind } = summary
+  const { seed, runs, milliseconds, cpuMilliseconds, points, pointsComplete, byKind } = summary
   return printFields({
     verdict: 'good',
     seed,
     crashes: runs,
     'crashes a second': Math.round(runs / (milliseconds / 1000)),
+    'crashes a CPU second': Math.round(runs / (cpuMilliseconds / 1000)),
     moments: points,
     'with every subset': pointsComplete,
     ...byKind,

@@ -47,6 +47,8 @@ export interface CrashTestSummary {
   readonly seed: number
   readonly runs: number
   readonly milliseconds: number
+  /** The same on the processor's clock, which other programs do not make slower. */
+  readonly cpuMilliseconds: number
   /** Moments at which the power was cut, and those of them of which every subset was taken. */
   readonly points: number
   readonly pointsComplete: number
@@ -106,11 +108,15 @@ export async function crashTest<S = unknown>(
     },
   })
   const from = performance.now()
+  const fromCpu = process.cpuUsage()
   const found = await explorer.explore()
   if (found !== undefined)
     throw await reported(scenario, found, explorer.runs, checked.shrinkAttempts)
   const milliseconds = performance.now() - from
-  return { seed, runs: explorer.runs, milliseconds, points, pointsComplete, byKind }
+  const { user, system } = process.cpuUsage(fromCpu)
+  const cpuMilliseconds = (user + system) / 1000
+  const { runs } = explorer
+  return { seed, runs, milliseconds, cpuMilliseconds, points, pointsComplete, byKind }
 }
 
 /**

@@ -52,7 +52,7 @@ export interface Found {
 }
 
 /** The part of the moments of a life, and of a recovery, at which the power is cut. */
-const POINTS_OF_LIFE = 0.06
+const POINTS_OF_LIFE = 0.03
 const POINTS_OF_RECOVERY = 0.12
 /** Lives of the workload in a row. */
 const WORKLOADS_MAX = 4
@@ -79,7 +79,7 @@ export class Explorer {
 
   /** Returns what is wrong; undefined when nothing was found. */
   async explore(): Promise<Found | undefined> {
-    for (let seed = this.#options.seed; this.#runs < this.#options.runs; seed++) {
+    for (let seed = this.#options.seed; !this.#isOver; seed++) {
       this.#random = new Random(mixedSeed(seed, 0))
       const path: PlannedLife[] = []
       try {
@@ -113,6 +113,7 @@ export class Explorer {
     // One of them has another life: so a run is a chain of lives, with crashes on each side.
     const goesOn = life + 1 < WORKLOADS_MAX ? random.int(0, crashes.length) : -1
     for (const [at, { point, survivors }] of crashes.entries()) {
+      if (this.#isOver) return
       path.push({ ...planned, crashAt: point.operation, survivors })
       await this.#crash(before, point, path, 0)
       if (at === goesOn) {
@@ -161,6 +162,10 @@ export class Explorer {
         path.pop()
       }
     }
+  }
+
+  get #isOver(): boolean {
+    return this.#runs >= this.#options.runs
   }
 
   #chooser(probability: number): (operation: number) => boolean {

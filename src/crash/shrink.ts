@@ -27,7 +27,8 @@ export async function shrink(
   for (let helped = true; helped && attempts < mostAttempts; ) {
     helped = false
     for (const shorter of shorterPlans(shortest.plan)) {
-      if (attempts++ >= mostAttempts) break
+      if (attempts === mostAttempts) break
+      attempts++
       const found = await judge(shorter)
       if (found === undefined) continue
       shortest = { plan: shorter, violation: found }

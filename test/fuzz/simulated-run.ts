@@ -62,7 +62,9 @@ function deviceOf(files: ReadonlyMap<string, Uint8Array>): SimulatedDevice {
   device.capacityBytes = CAPACITY_BYTES
   device.interference = ({ index, length, kind, name }) => {
     const what = `${kind} of ${length} bytes of ${name}, operation ${index}`
-    const isTooMuch = index > MOST_OPERATIONS || length > LONGEST_BYTES
+    // A sync has no length.
+    const isLong = kind !== 'sync' && length > LONGEST_BYTES
+    const isTooMuch = index > MOST_OPERATIONS || isLong
     return isTooMuch ? new NotPromised(`without bound: ${what}`) : undefined
   }
   return device

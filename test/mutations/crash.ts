@@ -10,9 +10,9 @@ const writer = 'src/log/writer.ts'
 const current = 'src/log/current-segment.ts'
 const tests: readonly string[] = []
 
-const power = { faults: 'none', runs: 20_000 }
-const errors = { faults: 'eio,eio-late,canceled', runs: 20_000 }
-const medium = { faults: 'bit-rot,lost-write,misdirected-write,stale-block', runs: 20_000 }
+const power = { faults: 'none', runs: 8000 }
+const errors = { faults: 'eio,eio-late,canceled', runs: 8000 }
+const medium = { faults: 'bit-rot,lost-write,misdirected-write,stale-block', runs: 8000 }
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -27,7 +27,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'link',
     name: 'a commit syncs before it writes',
-    file: 'src/disk/simulated/disk.ts',
+    file: 'src/disk/simulated/file.ts',
     from: 'while (steps.length > 0) steps.shift()!()\n',
     to: 'while (steps.length > 0) steps.pop()!()\n',
     tests,
@@ -36,7 +36,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'link',
     name: 'the same, where the event loop goes on',
-    file: 'src/disk/simulated/disk.ts',
+    file: 'src/disk/simulated/file.ts',
     from: 'later(() => steps.shift()?.())',
     to: 'later(() => steps.pop()?.())',
     tests,
@@ -93,7 +93,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'poison',
     name: 'a failed sync is tried again, and believed',
-    file: 'src/disk/simulated/disk.ts',
+    file: 'src/disk/simulated/file.ts',
     from: '        return finish(error as Error)\n      }\n      finish()\n    }\n    this.#commits.push(finishNow)\n    const step = () => this.#port.later(() => steps.shift()?.())\n',
     to: '        return finish(error as Error)\n      }\n      finish()\n    }\n    this.#commits.push(finishNow)\n    const step = () => { const [next] = steps.splice(0, 1); return this.#port.later(() => next?.()).catch(() => this.#port.later(() => next?.())) }\n',
     tests,

@@ -56,7 +56,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'order',
     name: 'the recycled segment keeps its old salt',
     file: 'src/log/segment-maker.ts',
-    from: 'salt: randomSalt(),',
+    from: 'salt: randomSalt(this.#disk),',
     to: 'salt: { low: 1, high: 1 },',
     tests: ['test/log/recycle.test.ts', 'test/log/power-cut.test.ts'],
     equivalent: 'the LSN alone tells an old group from a new one, while no number is used twice',
@@ -240,7 +240,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'commits',
     name: 'dsync makes nothing durable',
-    file: 'src/disk/simulated/disk.ts',
+    file: 'src/disk/simulated/file.ts',
     from: 'this.#sync(position, length, this.#device.writes)',
     to: 'this.#device.writes',
     tests: modes,

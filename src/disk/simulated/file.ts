@@ -1,0 +1,185 @@
+/** A file of a simulated disk, as the engines that are real have it. */
+import { SystemError } from '../../errors.ts'
+import { MIN_ALIGNMENT } from '../../segment/format.ts'
+import type { DiskBuffer, DiskFile, SyncMode } from '../disk.ts'
+import type { SimulatedDevice } from './device.ts'
+import { type Effect, EINVAL, PowerCut } from './effects.ts'
+import type { Inode } from './inode.ts'
+import type { Port } from './port.ts'
+
+export class SimulatedFile implements DiskFile {
+  name: string
+  readonly direct: boolean
+  readonly #port: Port
+  readonly #device: SimulatedDevice
+  readonly #inode: Inode
+  #hasLock = false
+  /** Finish what is left of a commit at once. */
+  readonly #commits: (() => void)[] = []
+
+  constructor(port: Port, inode: Inode, name: string) {
+    this.#port = port
+    this.#device = port.device
+    this.#inode = inode
+    this.direct = !port.device.hasPageCache
+    this.name = name
+  }
+
+  size(): number {
+    return this.#inode.size
+  }
+
+  alignment(): number {
+    return MIN_ALIGNMENT
+  }
+
+  tryLock(): boolean {
+    if (this.#inode.locked) return this.#hasLock
+    this.#inode.locked = true
+    this.#hasLock = true
+    return true
+  }
+
+  lockHolder(): number | undefined {
+    return this.#inode.locked ? process.pid : undefined
+  }
+
+  isNamed(): boolean {
+    return this.#device.lookUp(this.name) === this.#inode
+  }
+
+  links(): number {
+    return this.#device.linksOf(this.#inode)
+  }
+
+  async forgetCache(): Promise<void> {
+    if (this.direct) return
+    await this.sync()
+    this.#inode.dropCache()
+  }
+
+  read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number> {
+    return this.#port.later(() => {
+      checkDirect(buffer, offset, length, position)
+      const into = buffer.bytes.subarray(offset, offset + length)
+      const read = () => this.#inode.read(into, position)
+      return this.#port.ask('read', this.name, read, position, length)
+    }, true)
+  }
+
+  write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
+    return this.#port.later(() => this.writeBlocking(buffer, offset, length, position))
+  }
+
+  /** Goes on behind a short write, as an engine does. */
+  writeBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): void {
+    checkDirect(buffer, offset, length, position)
+    let written = 0
+    while (written < length) {
+      const [at, rest] = [position + written, length - written]
+      const bytes = buffer.bytes.subarray(offset + written, offset + length)
+      const write = (effect?: Effect) => this.#writeOnce(bytes, at, effect)
+      written += this.#port.ask('write', this.name, write, at, rest)
+    }
+  }
+
+  /** Returns what is said to be written. */
+  #writeOnce(bytes: Uint8Array, position: number, effect: Effect | undefined): number {
+    const { length } = bytes
+    const device = this.#device
+    if (effect?.kind === 'lost') return length
+    if (effect?.kind === 'misdirected') {
+      const other = device.lookUp(effect.name)
+      if (other !== undefined) device.write(other, bytes, effect.position)
+      return length
+    }
+    const written = effect?.kind === 'short' ? Math.min(effect.bytes, length) : length
+    device.write(this.#inode, bytes.subarray(0, written), position)
+    if (effect?.kind === 'late') {
+      device.failSync(this.#inode)
+      this.#inode.lateError = effect.error
+    }
+    return written
+  }
+
+  sync(): Promise<void> {
+    const upTo = this.#device.writes
+    return this.#port.later(() => this.#sync(0, Number.POSITIVE_INFINITY, upTo))
+  }
+
+  syncBlocking(): void {
+    this.#sync(0, Number.POSITIVE_INFINITY, this.#device.writes)
+  }
+
+  /** @param upTo the last write that was done when the sync was asked for: later ones it need not reach */
+  #sync(from: number, length: number, upTo: number): void {
+    try {
+      this.#port.ask('sync', this.name, () => this.#tellLate(), from, length)
+    } catch (error) {
+      if (!(error instanceof PowerCut)) this.#device.failSync(this.#inode)
+      throw error
+    }
+    this.#device.sync(this.#inode, from, length, upTo)
+  }
+
+  #tellLate(): void {
+    const { lateError } = this.#inode
+    this.#inode.lateError = undefined
+    if (lateError !== undefined) throw lateError
+  }
+
+  commit(
+    buffer: DiskBuffer,
+    offset: number,
+    length: number,
+    position: number,
+    sync: SyncMode,
+    done: (error: Error | undefined) => void,
+  ): void {
+    const steps = [
+      () => this.writeBlocking(buffer, offset, length, position),
+      () => this.#syncCommitted(sync, position, length),
+    ]
+    const finish = (error?: Error) => {
+      const at = this.#commits.indexOf(finishNow)
+      if (at < 0) return
+      this.#commits.splice(at, 1)
+      done(error)
+    }
+    const finishNow = () => {
+      try {
+        while (steps.length > 0) steps.shift()!()
+      } catch (error) {
+        // Nothing completes any more, so whoever waits must not go on as if it had.
+        if (error instanceof PowerCut) throw error
+        return finish(error as Error)
+      }
+      finish()
+    }
+    this.#commits.push(finishNow)
+    const step = () => this.#port.later(() => steps.shift()?.())
+    step()
+      .then(step)
+      .then(() => finish(), finish)
+  }
+
+  waitForCommit(): void {
+    this.#commits[0]()
+  }
+
+  #syncCommitted(sync: SyncMode, position: number, length: number): void {
+    if (sync === 'fdatasync') this.syncBlocking()
+    else this.#sync(position, length, this.#device.writes)
+  }
+
+  close(): void {
+    if (this.#hasLock) this.#inode.locked = false
+  }
+}
+
+/** As strict as O_DIRECT on the strictest device that riolog takes by default. */
+function checkDirect(buffer: DiskBuffer, offset: number, length: number, position: number): void {
+  const aligned =
+    offset % MIN_ALIGNMENT === 0 && length % MIN_ALIGNMENT === 0 && position % MIN_ALIGNMENT === 0
+  if (!aligned || offset + length > buffer.bytes.length) throw new SystemError(EINVAL, 'io')
+}
