@@ -121,6 +121,7 @@ t.test('what it prints can be run again, also as JSON', async t => {
 t.test('a program that does it right passes, also beside faults that it is told of', async t => {
   const { runs, byKind } = await crashTest({
     ...counting(false),
+    runs: 400,
     faults: ['short', 'again', 'slow'],
   })
   t.ok(runs >= QUIET.runs)
