@@ -167,6 +167,18 @@ t.test('it takes the disk itself, too', async t => {
   t.match((await errorOf(options(true))).message, /was written, 0 is there/)
 })
 
+t.test('at every moment of a short life, and of its recoveries', async t => {
+  const steps = [{ do: 'append', bytes: 100 }, { do: 'flush' }, { do: 'wait' }] as const
+  const seen = new Set<number>()
+  const summary = await crashTest(
+    { ...LOG_SCENARIO, steps: () => steps, everyPoint: true, seed: 1, runs: 60 },
+    { onRun: ({ inRecovery }) => seen.add(inRecovery) },
+  )
+  t.equal(summary.pointsComplete, summary.points)
+  t.equal(summary.runs, 60, 'it ends where it was told to')
+  t.ok(seen.has(0))
+})
+
 t.test('options are checked', async t => {
   const { workload, verify } = counting(false)
   const bad: Record<string, unknown>[] = [
