@@ -120,8 +120,12 @@ function writeTable(lines: readonly string[]): void {
   const path = join(PACKAGE, 'docs/CRASH.md')
   const [before, rest] = readFileSync(path, 'utf8').split('<!-- mutations -->\n')
   const after = rest.split('<!-- /mutations -->')[1]
+  const keyOf = (row: string) => row.split(' | ').slice(0, 2).join()
+  const fresh = new Set(lines.map(keyOf))
+  const kept = rest.split('<!-- /mutations -->')[0].split('\n').slice(2)
+  const others = kept.filter(row => row !== '' && !fresh.has(keyOf(row)))
   const head = '| safeguard | taken out | the harness finds it after |\n|---|---|---|\n'
-  const table = `${head}${lines.join('\n')}\n`
+  const table = `${head}${[...others, ...lines].join('\n')}\n`
   writeFileSync(path, `${before}<!-- mutations -->\n${table}<!-- /mutations -->${after}`)
 }
 

@@ -154,8 +154,11 @@ export class Explorer {
     const quiet = { seed: last.seed, hasPageCache: last.hasPageCache, faults: [] }
     const verified = await runVerify(this.#scenario, world, quiet, hooks)
     await this.#count(path, point, inRecovery)
+    const { everyPoint, mostUnits } = this.#options
+    const most = everyPoint ? mostUnits : Math.min(4, mostUnits)
     for (const inside of this.#few(verified.points, 2)) {
-      for (const survivors of this.#few(this.#imagesOf(inside, 4, 3), 3)) {
+      for (const survivors of this.#few(this.#imagesOf(inside, most, 3), 3)) {
+        if (this.#isOver) return
         const crashAt = inside.operation
         path.push({ ...last, phase: 'verify', steps: [], faults: [], crashAt, survivors })
         await this.#crash(world, inside, path, inRecovery + 1)

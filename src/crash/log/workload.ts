@@ -118,6 +118,8 @@ class Program {
 
   async #rewind(at: number): Promise<void> {
     await this.#wait()
+    // A poisoned log refuses: it may have a rewind that is undecided, and begins no other one.
+    await this.#log.flush()
     const lsn = this.#pick(this.#oracle().firstLsns(), at)
     if (lsn === undefined) return
     this.#note({ kind: 'rewind asked', lsn })

@@ -62,7 +62,8 @@ export function unitsOf(inode: Inode, sectorBytes: SectorBytes): Unit[] {
     const latest = versions.at(-1)!.block
     const written = versions.reduce((bits, { sectors }) => bits | sectors, 0)
     const hasBetween = versions.length > 1
-    if (sectorBytes === BLOCK_BYTES) {
+    // Zeros over zeros, of which there are many while a segment is prepared, have one fate.
+    if (sectorBytes === BLOCK_BYTES || old === latest) {
       const differs = old !== latest && Buffer.compare(old, latest) !== 0
       units.push({ kind: 'sector', inode, block, sectors: written, differs, hasBetween })
       continue
