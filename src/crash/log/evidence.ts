@@ -61,13 +61,14 @@ interface Segment {
   readonly base: number
 }
 
-/** The previous end and the durable LSN of a group's header, where one verifies. */
+/** What a group's header tells, where one verifies; `end` is an offset in the segment, not yet rounded up. */
 function groupAt({ bytes, salt, base }: Segment, offset: number) {
   const header = bytes.subarray(offset, offset + GROUP_BYTES)
   if (header.length < GROUP_BYTES || header.readUInt32LE(0) !== crc32c(header.subarray(4)))
     return undefined
   if (header.readBigUInt64LE(8) !== salt || u64(header, 16) !== base + offset) return undefined
-  return { previousEnd: u64(header, 24), durable: u64(header, 32) }
+  const end = offset + GROUP_BYTES + header.readUInt32LE(40)
+  return { previousEnd: u64(header, 24), durable: u64(header, 32), end }
 }
 
 /**
@@ -104,7 +105,9 @@ export function provenEnd(device: SimulatedDevice): number {
     }
     const first = groupAt(segment, alignment)
     cut = first?.previousEnd ?? Number.POSITIVE_INFINITY
-    if (cut <= trimLsn) break
+    // A trim can have freed what is before.
+    const firstEnd = Math.ceil((first?.end ?? 0) / alignment) * alignment
+    if (cut <= trimLsn && segment.base + firstEnd <= floor) break
     ;[number, salt] = [u64(bytes, 56), bytes.readBigUInt64LE(64)]
   }
   return proven
