@@ -7,6 +7,8 @@ export type KvErrorCode =
   | 'ERR_KV_FOREIGN'
   /** The option `errorIfExists`, and there is one. */
   | 'ERR_KV_EXISTS'
+  /** There is no store, and `createIfMissing` is false. */
+  | 'ERR_KV_NOT_FOUND'
 
 export class KvError extends Error {
   override readonly name = 'KvError'

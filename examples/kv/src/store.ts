@@ -73,7 +73,8 @@ export class Store {
 
   /**
    * Opens the store in a directory: the newest checkpoint, and then the records behind it.
-   * @throws ERR_KV_CORRUPT, ERR_KV_FUTURE_VERSION, ERR_KV_FOREIGN, ERR_KV_EXISTS, or an error of the log
+   * @throws ERR_KV_CORRUPT, ERR_KV_FUTURE_VERSION, ERR_KV_FOREIGN, ERR_KV_EXISTS,
+   *   ERR_KV_NOT_FOUND, or an error of the log
    */
   static async open(path: string, options: StoreOptions = {}): Promise<Store> {
     // Its lock keeps others from the checkpoints, too.
@@ -214,18 +215,25 @@ export class Store {
 
 async function openLog(path: string, options: StoreOptions): Promise<Log> {
   const { createIfMissing = true, errorIfExists = false, logOptions } = options
-  if (errorIfExists) await refuseExisting(path, logOptions)
-  return Log.open(path, { ...logOptions, create: createIfMissing })
+  if (errorIfExists && (await isThere(path, logOptions))) {
+    throw new KvError('ERR_KV_EXISTS', `a store exists already (${path})`)
+  }
+  try {
+    return await Log.open(path, { ...logOptions, create: createIfMissing })
+  } catch (error) {
+    if (!hasCode(error, 'ERR_RIOLOG_NO_LOG')) throw error
+    throw new KvError('ERR_KV_NOT_FOUND', `the store does not exist (${path})`, { cause: error })
+  }
 }
 
-async function refuseExisting(path: string, logOptions: LogOptions = {}): Promise<void> {
+async function isThere(path: string, logOptions: LogOptions = {}): Promise<boolean> {
   try {
     await using _ = await Log.open(path, { ...logOptions, readOnly: true })
+    return true
   } catch (error) {
-    if (hasCode(error, 'ERR_RIOLOG_NO_LOG')) return
+    if (hasCode(error, 'ERR_RIOLOG_NO_LOG')) return false
     throw error
   }
-  throw new KvError('ERR_KV_EXISTS', `there is a store already (${path})`)
 }
 
 /** @throws ERR_KV_CORRUPT when what the log has trimmed is in no checkpoint */
