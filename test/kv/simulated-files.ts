@@ -14,10 +14,15 @@ function frameBytes(length: number): number {
   return Math.ceil((LENGTH_BYTES + length) / BLOCK) * BLOCK
 }
 
+/** A safeguard that is left out, to see that it is missed. */
+export type Fault = 'no file sync' | 'no directory sync'
+
 export class SimulatedFiles implements CheckpointFiles {
   readonly #directory: Promise<DiskDirectory>
+  readonly #fault: Fault | undefined
 
-  constructor(device: SimulatedDevice) {
+  constructor(device: SimulatedDevice, fault?: Fault) {
+    this.#fault = fault
     this.#directory = new SimulatedDisk(device).openDirectory('simulated')
   }
 
@@ -28,7 +33,8 @@ export class SimulatedFiles implements CheckpointFiles {
   async create(name: string): Promise<CheckpointFile> {
     const directory = await this.#directory
     if ((await directory.list()).includes(name)) await directory.unlink(name)
-    return new SimulatedFile(directory, await directory.open(name, 'createNew', 0o600))
+    const file = await directory.open(name, 'createNew', 0o600)
+    return new SimulatedFile(directory, file, this.#fault)
   }
 
   async *read(name: string): AsyncGenerator<Buffer> {
@@ -52,9 +58,11 @@ export class SimulatedFiles implements CheckpointFiles {
 class SimulatedFile implements CheckpointFile {
   readonly #directory: DiskDirectory
   readonly #file: DiskFile
+  readonly #fault: Fault | undefined
   #end = 0
 
-  constructor(directory: DiskDirectory, file: DiskFile) {
+  constructor(directory: DiskDirectory, file: DiskFile, fault: Fault | undefined) {
+    this.#fault = fault
     this.#directory = directory
     this.#file = file
   }
@@ -69,9 +77,9 @@ class SimulatedFile implements CheckpointFile {
   }
 
   async publish(name: string): Promise<void> {
-    await this.#file.sync()
+    if (this.#fault !== 'no file sync') await this.#file.sync()
     await this.#directory.rename(this.#file, name)
-    await this.#directory.sync()
+    if (this.#fault !== 'no directory sync') await this.#directory.sync()
   }
 
   async close(): Promise<void> {
