@@ -50,12 +50,15 @@ export async function removeBefore(files: CheckpointFiles, lsn: number): Promise
   for (const name of names) if (name === TEMPORARY || isOld(name)) await files.remove(name)
 }
 
-/** When this resolves the checkpoint is durable; a crash before that leaves the one before it. */
+/**
+ * When this resolves the checkpoint is durable; a crash before that leaves the one before it.
+ * @returns how long it is
+ */
 export async function writeCheckpoint(
   files: CheckpointFiles,
   { map, lsn }: State,
   uuid: string,
-): Promise<void> {
+): Promise<number> {
   const file = await files.create(TEMPORARY)
   try {
     const blocks = new BlockWriter(file)
@@ -67,6 +70,7 @@ export async function writeCheckpoint(
     const end = new ByteWriter(1 + varintBytes(map.size)).byte(END).varint(map.size)
     await blocks.write([end.bytes])
     await file.publish(nameOf(lsn))
+    return blocks.bytes
   } finally {
     await file.close()
   }
@@ -102,6 +106,7 @@ function encodeEntry(key: Buffer, value: Value): Buffer {
 }
 
 class BlockWriter {
+  bytes = 0
   readonly #file: CheckpointFile
   #checksum = 0
 
@@ -115,6 +120,7 @@ class BlockWriter {
     this.#checksum = crc32(payload, this.#checksum)
     block.writeUInt32LE(payload.length, 0)
     block.writeUInt32LE(this.#checksum, 4)
+    this.bytes += block.length
     await this.#file.write(block)
   }
 }

@@ -9,6 +9,7 @@ export type KvErrorCode =
   | 'ERR_KV_EXISTS'
   /** There is no store, and `createIfMissing` is false. */
   | 'ERR_KV_NOT_FOUND'
+  | 'ERR_KV_INVALID_OPTION'
 
 export class KvError extends Error {
   override readonly name = 'KvError'

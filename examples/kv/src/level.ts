@@ -57,13 +57,14 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
 
   /** Writes a checkpoint now; it happens by itself, too. Resolves to the LSN that it covers. */
   async checkpoint(): Promise<number> {
+    if (this.status === 'opening') return this.deferAsync(() => this.checkpoint())
     return this.#open.checkpoint()
   }
 
-  /** @throws what AbstractLevel would, when there is no store */
+  /** What comes through the public methods of Level comes while there is one. */
   get #open(): Store {
-    if (this.#store !== undefined && this.status === 'open') return this.#store
-    throw Object.assign(new Error('Database is not open'), { code: 'LEVEL_DATABASE_NOT_OPEN' })
+    if (this.#store !== undefined) return this.#store
+    throw Object.assign(new Error('the store was never open'), { code: 'LEVEL_DATABASE_NOT_OPEN' })
   }
 
   async _open(options: StoreOptions): Promise<void> {

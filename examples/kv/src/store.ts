@@ -27,7 +27,10 @@ export interface StoreOptions {
   readonly errorIfExists?: boolean
   /** A value of so many bytes or more stays in the log, and is read from there; 4096. */
   readonly largeBytes?: number
-  /** A checkpoint is written when the log has grown by so many bytes since the last; 32 MiB. */
+  /**
+   * A checkpoint is written when the log has grown by so many bytes since the last, and by as much as the last
+   * one took: so writing them never costs more than what they free; 32 MiB.
+   */
   readonly checkpointBytes?: number
   /** Of the log, in the folder `log` of the store's. */
   readonly logOptions?: LogOptions
@@ -58,6 +61,8 @@ export class Store {
   readonly #writes: WriteQueue
   #state: State
   #checkpointLsn: number
+  /** By how much the log may grow before the next one. */
+  #dueBytes: number
   #checkpointing: Promise<number> | undefined
   #isClosed = false
 
@@ -68,15 +73,18 @@ export class Store {
     this.#checkpointLsn = state.lsn
     this.#largeBytes = options.largeBytes ?? LARGE_BYTES
     this.#checkpointBytes = options.checkpointBytes ?? CHECKPOINT_BYTES
+    this.#dueBytes = this.#checkpointBytes
     this.#writes = new WriteQueue(log, (lsn, record) => this.#apply(lsn, record))
   }
 
   /**
    * Opens the store in a directory: the newest checkpoint, and then the records behind it.
-   * @throws ERR_KV_CORRUPT, ERR_KV_FUTURE_VERSION, ERR_KV_FOREIGN, ERR_KV_EXISTS,
-   *   ERR_KV_NOT_FOUND, or an error of the log
+   * @throws ERR_KV_CORRUPT, ERR_KV_FUTURE_VERSION, ERR_KV_FOREIGN, ERR_KV_EXISTS, ERR_KV_NOT_FOUND,
+   *   ERR_KV_INVALID_OPTION, or an error of the log
    */
   static async open(path: string, options: StoreOptions = {}): Promise<Store> {
+    checkBytes('largeBytes', options.largeBytes)
+    checkBytes('checkpointBytes', options.checkpointBytes)
     // Its lock keeps others from the checkpoints, too.
     const log = options.log ?? (await openLog(join(path, 'log'), options))
     try {
@@ -148,7 +156,7 @@ export class Store {
 
   #apply(lsn: number, record: Buffer): void {
     this.#state = apply(this.#state, lsn, record, this.#largeBytes)
-    const isDue = lsn - this.#checkpointLsn > this.#checkpointBytes
+    const isDue = lsn - this.#checkpointLsn > this.#dueBytes
     if (!isDue || this.#checkpointing !== undefined || this.#isClosed) return
     // Counted from here also if it fails: a full disk is not to be asked again with each write.
     this.#checkpointLsn = lsn
@@ -168,8 +176,9 @@ export class Store {
     const state = this.#state
     // It must not say more than the log: what is visible need not be durable.
     await this.#log.flush()
-    await writeCheckpoint(this.#files, state, this.#log.info().uuid)
+    const bytes = await writeCheckpoint(this.#files, state, this.#log.info().uuid)
     this.#checkpointLsn = state.lsn
+    this.#dueBytes = Math.max(this.#checkpointBytes, bytes)
     // Values that were stored since then are behind its LSN.
     const { oldestLsn } = await this.#survey(state.map)
     await this.#log.trim(Math.min(state.lsn, oldestLsn))
@@ -211,6 +220,11 @@ export class Store {
     }
     return { bytes, oldestLsn }
   }
+}
+
+function checkBytes(name: string, bytes = 1): void {
+  if (bytes >= 1) return
+  throw new KvError('ERR_KV_INVALID_OPTION', `${name} must be 1 or more, got ${bytes}`)
 }
 
 async function openLog(path: string, options: StoreOptions): Promise<Log> {
