@@ -15,10 +15,14 @@ import { temporaryDirectory } from './support/engines.ts'
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
-const DOCUMENTS = ['README.md', 'docs/EMBEDDING.md']
+const DOCUMENTS = ['README.md', 'docs/EMBEDDING.md', 'examples/kv/README.md']
 const BLOCK = /(?:^<!-- (?<marker>[\s\S]*?) -->\n)?^```ts\n(?<code>[\s\S]*?)^```$/gm
 /** As a user's imports are resolved by the package, these are by the sources. */
-const PATHS = { riolog: 'src/index.ts', 'riolog/ring': 'src/ring/index.ts' }
+const PATHS: Record<string, string> = {
+  riolog: 'src/index.ts',
+  'riolog/ring': 'src/ring/index.ts',
+  'riolog-kv': 'examples/kv/src/index.ts',
+}
 
 interface Program {
   /** Where it begins, as a file's name. */
@@ -66,7 +70,7 @@ function compile(folder: string) {
 
 /** The program with its imports from the sources. */
 function runnable({ code }: Program): string {
-  return code.replace(/ from '(riolog(?:\/ring)?)'/g, (_, name: keyof typeof PATHS) => {
+  return code.replace(/ from '(riolog[^']*)'/g, (_, name) => {
     return ` from ${JSON.stringify(join(ROOT, PATHS[name]))}`
   })
 }

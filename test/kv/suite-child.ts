@@ -41,7 +41,7 @@ class TestedLevel extends RiologLevel {
   }
 }
 
-const REAL = { logOptions: { segmentSize: 1 << 20, idleStampMs: 0 } }
+const REAL = { logOptions: { segmentSize: 64 * 1024, idleStampMs: 0 } }
 
 suite({
   test,
