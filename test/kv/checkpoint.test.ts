@@ -79,7 +79,8 @@ t.test(
 
     const renamed = device.afterKill()
     renamed.removeFile(name)
-    renamed.putFile('checkpoint-0000000000000001', device.bytesOf(name))
+    const next = Number(name.slice(-16)) + 1
+    renamed.putFile(`checkpoint-${String(next).padStart(16, '0')}`, device.bytesOf(name))
     await t.rejects(openStore(renamed), { code: 'ERR_KV_CORRUPT' })
   },
 )
@@ -120,6 +121,30 @@ t.test(
     await store.close()
   },
 )
+
+t.test('openings alone make no checkpoint due, though each begins a segment', async t => {
+  const device = new SimulatedDevice()
+  for (let i = 0; i < 5; i++) {
+    const store = await openStore(device, { checkpointBytes: 128 * KIB })
+    await put(store, `key ${i}`, 'value')
+    await store.close()
+  }
+  t.same(checkpointsOn(device), [])
+})
+
+t.test('a checkpoint that is due when the store is opened waits for the replay', async t => {
+  const device = new SimulatedDevice()
+  const first = await openStore(device, { largeBytes: 100 })
+  for (let i = 0; i < 300; i++) await put(first, `key ${i % 20}`, `${i} `.repeat(500), i % 50 === 0)
+  const content = await contentOf(first)
+  await first.close()
+  const second = await openStore(device, { largeBytes: 100, checkpointBytes: 8 * KIB })
+  t.same(await contentOf(second), content)
+  await second.checkpoint()
+  t.equal(checkpointsOn(device).length, 1)
+  t.same(await contentOf(second), content)
+  await second.close()
+})
 
 t.test('a view reads its values whatever is written, moved and trimmed since', async t => {
   const device = new SimulatedDevice()

@@ -68,6 +68,14 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: checkpoints,
   },
   {
+    rule: 'order',
+    name: 'a checkpoint begins, and moves values, in the middle of a replay',
+    file: store,
+    from: 'store.#apply(lsn, data)',
+    to: 'store.#apply(lsn, data)\n        store.#checkpointIfDue()',
+    tests: checkpoints,
+  },
+  {
     rule: 'stored values',
     name: 'a move undoes what was written meanwhile',
     file: state,

@@ -60,8 +60,8 @@ export class Store {
   readonly #checkpointBytes: number
   readonly #writes: WriteQueue
   #state: State
-  #checkpointLsn: number
-  /** By how much the log may grow before the next one. */
+  /** What was written since the last checkpoint began, and how much that may be before the next one. */
+  #grownBytes = 0
   #dueBytes: number
   #checkpointing: Promise<number> | undefined
   #isClosed = false
@@ -70,11 +70,13 @@ export class Store {
     this.#log = log
     this.#files = files
     this.#state = state
-    this.#checkpointLsn = state.lsn
     this.#largeBytes = options.largeBytes ?? LARGE_BYTES
     this.#checkpointBytes = options.checkpointBytes ?? CHECKPOINT_BYTES
     this.#dueBytes = this.#checkpointBytes
-    this.#writes = new WriteQueue(log, (lsn, record) => this.#apply(lsn, record))
+    this.#writes = new WriteQueue(log, (lsn, record) => {
+      this.#apply(lsn, record)
+      this.#checkpointIfDue()
+    })
   }
 
   /**
@@ -91,8 +93,11 @@ export class Store {
       const files = options.files ?? new DirectoryFiles(path)
       const store = new Store(log, files, await lastCheckpoint(log, files), options)
       await removeBefore(files, store.#state.lsn)
-      for await (const { lsn, data } of log.scan({ from: store.#state.lsn }))
+      for await (const { lsn, data } of log.scan({ from: store.#state.lsn })) {
         store.#apply(lsn, data)
+      }
+      // Not before: a checkpoint writes, and what is written is applied behind all that is there.
+      store.#checkpointIfDue()
       return store
     } catch (error) {
       await log.close()
@@ -156,10 +161,12 @@ export class Store {
 
   #apply(lsn: number, record: Buffer): void {
     this.#state = apply(this.#state, lsn, record, this.#largeBytes)
-    const isDue = lsn - this.#checkpointLsn > this.#dueBytes
-    if (!isDue || this.#checkpointing !== undefined || this.#isClosed) return
-    // Counted from here also if it fails: a full disk is not to be asked again with each write.
-    this.#checkpointLsn = lsn
+    this.#grownBytes += record.length
+  }
+
+  #checkpointIfDue(): void {
+    if (this.#grownBytes <= this.#dueBytes) return
+    if (this.#checkpointing !== undefined || this.#isClosed) return
     this.checkpoint().catch(error => this.#warn(error))
   }
 
@@ -170,6 +177,8 @@ export class Store {
   }
 
   async #checkpoint(): Promise<number> {
+    // Also if it fails: a full disk is not to be asked again with each write.
+    this.#grownBytes = 0
     // Not within the write that made it due.
     await turn()
     await this.#moveOldValues()
@@ -177,7 +186,6 @@ export class Store {
     // It must not say more than the log: what is visible need not be durable.
     await this.#log.flush()
     const bytes = await writeCheckpoint(this.#files, state, this.#log.info().uuid)
-    this.#checkpointLsn = state.lsn
     this.#dueBytes = Math.max(this.#checkpointBytes, bytes)
     // Values that were stored since then are behind its LSN.
     const { oldestLsn } = await this.#survey(state.map)
@@ -187,14 +195,14 @@ export class Store {
   }
 
   /**
-   * Appends again what is far back in the log, so that it can be trimmed. A value is moved only after the
-   * log has grown by twice what there is to keep: however many there are, the log stays within three times
-   * of that, and moving never costs more than is written.
+   * Appends again what is far back in the log, so that it can be trimmed. A value is moved only when the files
+   * behind it take twice what there is to keep: however many there are, the log stays within three times of
+   * that, and moving never costs more than is written.
    */
   async #moveOldValues(): Promise<void> {
     const { map } = this.#state
     const { bytes } = await this.#survey(map)
-    const keptFrom = this.#state.lsn - 2 * bytes - this.#checkpointBytes
+    const keptFrom = this.#startOfLast(2 * bytes + this.#checkpointBytes)
     let moves: Operation[] = []
     let movedBytes = 0
     for await (const [key, value] of inTurns(map)) {
@@ -207,6 +215,24 @@ export class Store {
       movedBytes = 0
     }
     if (moves.length > 0) await this.write(moves, true)
+  }
+
+  /**
+   * Where the segments begin that take so many bytes together; the newest counts always. LSNs alone do not tell:
+   * they jump where an opening begins a segment.
+   */
+  #startOfLast(bytes: number): number {
+    const { lsn } = this.#state
+    // One that is prepared for later does not count.
+    const segments = this.#log.info().segments.filter(({ firstLsn }) => firstLsn <= lsn)
+    let start = Number.MAX_SAFE_INTEGER
+    let taken = 0
+    for (const { firstLsn, fileBytes } of segments.reverse()) {
+      taken += fileBytes
+      if (taken > bytes && start !== Number.MAX_SAFE_INTEGER) return start
+      start = firstLsn
+    }
+    return 0
   }
 
   /** Of the values that are in the log only: how much they are, and where the oldest is. */
