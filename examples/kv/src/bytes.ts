@@ -1,0 +1,90 @@
+/** Numbers and byte strings, one behind the other: what records and checkpoints are made of. */
+import { KvError } from './errors.ts'
+
+/** How long a number is: seven bits a byte, so that short lengths, which are most, take one. */
+export function varintBytes(value: number): number {
+  let bytes = 1
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes++
+  return bytes
+}
+
+export function chunkBytes(chunk: Uint8Array): number {
+  return varintBytes(chunk.length) + chunk.length
+}
+
+export class ByteWriter {
+  readonly bytes: Buffer
+  #at = 0
+
+  constructor(length: number) {
+    this.bytes = Buffer.allocUnsafe(length)
+  }
+
+  byte(value: number): this {
+    this.bytes[this.#at++] = value
+    return this
+  }
+
+  varint(value: number): this {
+    let rest = value
+    for (; rest >= 128; rest = Math.floor(rest / 128)) this.byte((rest % 128) + 128)
+    return this.byte(rest)
+  }
+
+  /** The length, and the bytes. */
+  chunk(chunk: Uint8Array): this {
+    this.varint(chunk.length)
+    this.bytes.set(chunk, this.#at)
+    this.#at += chunk.length
+    return this
+  }
+}
+
+/** Checks each length before it uses it: what it reads may be anything. */
+export class ByteReader {
+  readonly #bytes: Buffer
+  #at = 0
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes
+  }
+
+  get at(): number {
+    return this.#at
+  }
+
+  get isDone(): boolean {
+    return this.#at === this.#bytes.length
+  }
+
+  byte(): number {
+    if (this.isDone) throw tooShort()
+    return this.#bytes[this.#at++]
+  }
+
+  varint(): number {
+    let value = 0
+    let factor = 1
+    for (;;) {
+      const byte = this.byte()
+      value += (byte % 128) * factor
+      if (value > Number.MAX_SAFE_INTEGER)
+        throw new KvError('ERR_KV_CORRUPT', 'a number is too long')
+      if (byte < 128) return value
+      factor *= 128
+    }
+  }
+
+  /** A view, not a copy. */
+  chunk(): Buffer {
+    const length = this.varint()
+    if (length > this.#bytes.length - this.#at) throw tooShort()
+    const start = this.#at
+    this.#at += length
+    return this.#bytes.subarray(start, this.#at)
+  }
+}
+
+function tooShort(): KvError {
+  return new KvError('ERR_KV_CORRUPT', 'bytes end too early')
+}

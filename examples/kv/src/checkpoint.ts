@@ -1,0 +1,195 @@
+/**
+ * A checkpoint: the state of the store at an LSN, in a file of its own. Its format is a row of blocks:
+ *
+ * ```
+ *   length     4 bytes, of the payload
+ *   checksum   4 bytes: CRC-32 of all payloads up to this one
+ *   payload    head      0, magic, version, LSN, UUID of the log
+ *              entries   1, then: kind (0: in memory, 1: stored), key, value or LSN, offset, length
+ *              end       2, number of entries
+ * ```
+ *
+ * Numbers in payloads are varints, byte strings have their length before them. The checksum goes on from
+ * block to block, so that one that is lost, twice or out of place is found, as a missing end is.
+ */
+import { crc32 } from 'node:zlib'
+import { ByteReader, ByteWriter, chunkBytes, varintBytes } from './bytes.ts'
+import type { CheckpointFile, CheckpointFiles } from './checkpoint-files.ts'
+import { KvError } from './errors.ts'
+import { OrderedMap } from './ordered-map.ts'
+import type { State } from './state.ts'
+import { isStored, type Value } from './value.ts'
+
+const MAGIC = Buffer.from('riolog-kv')
+const VERSION = 1
+const HEAD = 0
+const ENTRIES = 1
+const END = 2
+const IN_MEMORY = 0
+const STORED = 1
+const PREFIX_BYTES = 8
+const BLOCK_BYTES = 64 * 1024
+const TEMPORARY = 'checkpoint.tmp'
+const NAME = /^checkpoint-(\d{16})$/
+
+function nameOf(lsn: number): string {
+  return `checkpoint-${String(lsn).padStart(16, '0')}`
+}
+
+/** The LSNs of the checkpoints that there are, oldest first. */
+export async function listCheckpoints(files: CheckpointFiles): Promise<number[]> {
+  const names = await files.list()
+  const lsns = names.flatMap(name => NAME.exec(name)?.[1] ?? []).map(Number)
+  return lsns.sort((one, other) => one - other)
+}
+
+/** Removes the checkpoints before an LSN, and what a crash left half written. */
+export async function removeBefore(files: CheckpointFiles, lsn: number): Promise<void> {
+  const names = await files.list()
+  const isOld = (name: string) => NAME.test(name) && name < nameOf(lsn)
+  for (const name of names) if (name === TEMPORARY || isOld(name)) await files.remove(name)
+}
+
+/**
+ * When this resolves the checkpoint is durable; a crash before that leaves the one before it.
+ * @returns how long it is
+ */
+export async function writeCheckpoint(
+  files: CheckpointFiles,
+  { map, lsn }: State,
+  uuid: string,
+): Promise<number> {
+  const file = await files.create(TEMPORARY)
+  try {
+    const blocks = new BlockWriter(file)
+    const id = Buffer.from(uuid)
+    const headBytes = 2 + chunkBytes(MAGIC) + varintBytes(lsn) + chunkBytes(id)
+    const head = new ByteWriter(headBytes).byte(HEAD).chunk(MAGIC).byte(VERSION)
+    await blocks.write([head.varint(lsn).chunk(id).bytes])
+    await writeEntries(blocks, map)
+    const end = new ByteWriter(1 + varintBytes(map.size)).byte(END).varint(map.size)
+    await blocks.write([end.bytes])
+    await file.publish(nameOf(lsn))
+    return blocks.bytes
+  } finally {
+    await file.close()
+  }
+}
+
+/** Each block is a wait, in which others go on. */
+async function writeEntries(blocks: BlockWriter, map: OrderedMap<Value>): Promise<void> {
+  const kind = Buffer.of(ENTRIES)
+  const cursor = map.cursor()
+  let parts: Buffer[] = [kind]
+  let bytes = 0
+  for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
+    const part = encodeEntry(...entry)
+    parts.push(part)
+    bytes += part.length
+    if (bytes < BLOCK_BYTES) continue
+    await blocks.write(parts)
+    parts = [kind]
+    bytes = 0
+  }
+  if (bytes > 0) await blocks.write(parts)
+}
+
+function encodeEntry(key: Buffer, value: Value): Buffer {
+  if (!isStored(value)) {
+    const length = 1 + chunkBytes(key) + chunkBytes(value)
+    return new ByteWriter(length).byte(IN_MEMORY).chunk(key).chunk(value).bytes
+  }
+  const { lsn, offset, length } = value
+  const numbers = varintBytes(lsn) + varintBytes(offset) + varintBytes(length)
+  const writer = new ByteWriter(1 + chunkBytes(key) + numbers).byte(STORED).chunk(key)
+  return writer.varint(lsn).varint(offset).varint(length).bytes
+}
+
+class BlockWriter {
+  bytes = 0
+  readonly #file: CheckpointFile
+  #checksum = 0
+
+  constructor(file: CheckpointFile) {
+    this.#file = file
+  }
+
+  async write(parts: readonly Buffer[]): Promise<void> {
+    const block = Buffer.concat([Buffer.alloc(PREFIX_BYTES), ...parts])
+    const payload = block.subarray(PREFIX_BYTES)
+    this.#checksum = crc32(payload, this.#checksum)
+    block.writeUInt32LE(payload.length, 0)
+    block.writeUInt32LE(this.#checksum, 4)
+    this.bytes += block.length
+    await this.#file.write(block)
+  }
+}
+
+/** @throws ERR_KV_CORRUPT, ERR_KV_FUTURE_VERSION, ERR_KV_FOREIGN */
+export async function readCheckpoint(
+  files: CheckpointFiles,
+  lsn: number,
+  uuid: string,
+): Promise<State> {
+  let map = new OrderedMap<Value>()
+  let place: 'head' | 'entries' | 'behind' = 'head'
+  for await (const payload of payloadsOf(files.read(nameOf(lsn)))) {
+    const reader = new ByteReader(payload)
+    const kind = reader.byte()
+    if (place === 'head' && kind === HEAD) {
+      checkHead(reader, lsn, uuid)
+      place = 'entries'
+    } else if (place === 'entries' && kind === ENTRIES) {
+      while (!reader.isDone) map = withEntry(map, reader)
+    } else if (place === 'entries' && kind === END && reader.varint() === map.size) {
+      place = 'behind'
+    } else {
+      throw damaged('a block is out of place')
+    }
+  }
+  if (place !== 'behind') throw damaged('it has no end')
+  return { map, lsn }
+}
+
+function checkHead(reader: ByteReader, lsn: number, uuid: string): void {
+  if (!reader.chunk().equals(MAGIC)) throw damaged('it does not begin like one')
+  const version = reader.byte()
+  if (version !== VERSION) {
+    throw new KvError('ERR_KV_FUTURE_VERSION', `a checkpoint of version ${version}, not ${VERSION}`)
+  }
+  if (reader.varint() !== lsn) throw damaged('its name is that of another LSN')
+  if (String(reader.chunk()) === uuid) return
+  throw new KvError('ERR_KV_FOREIGN', 'the checkpoint belongs to another log')
+}
+
+function withEntry(map: OrderedMap<Value>, reader: ByteReader): OrderedMap<Value> {
+  const kind = reader.byte()
+  const key = Buffer.from(reader.chunk())
+  if (kind === IN_MEMORY) return map.set(key, Buffer.from(reader.chunk()))
+  if (kind !== STORED) throw damaged(`an entry of an unknown kind: ${kind}`)
+  const [lsn, offset, length] = [reader.varint(), reader.varint(), reader.varint()]
+  return map.set(key, { lsn, offset, length })
+}
+
+/** The payloads of a file, each verified before anything in it is looked at. */
+async function* payloadsOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0)
+  let checksum = 0
+  for await (const chunk of chunks) {
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+    while (rest.length >= PREFIX_BYTES) {
+      const end = PREFIX_BYTES + rest.readUInt32LE(0)
+      if (rest.length < end) break
+      const payload = rest.subarray(PREFIX_BYTES, end)
+      checksum = crc32(payload, checksum)
+      if (checksum !== rest.readUInt32LE(4)) throw damaged('a checksum does not fit')
+      yield payload
+      rest = rest.subarray(end)
+    }
+  }
+  if (rest.length > 0) throw damaged('it ends within a block')
+}
+
+function damaged(what: string): KvError {
+  return new KvError('ERR_KV_CORRUPT', `the checkpoint is damaged: ${what}`)
+}

@@ -1,0 +1,5 @@
+export type { CheckpointFile, CheckpointFiles } from './checkpoint-files.ts'
+export { KvError, type KvErrorCode } from './errors.ts'
+export { RiologLevel, type RiologLevelOptions, type WriteOptions } from './level.ts'
+export type { Operation } from './record.ts'
+export { Store, type StoreOptions, type View } from './store.ts'

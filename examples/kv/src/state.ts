@@ -1,0 +1,37 @@
+/**
+ * What the records of a log come to. Records go through `apply` in the order of their LSNs, the same when
+ * they are written and when they are replayed: so an opening finds what the process before it had.
+ */
+import { OrderedMap } from './ordered-map.ts'
+import { decodeBatch, type Operation } from './record.ts'
+import { isStored, type Value } from './value.ts'
+
+export interface State {
+  readonly map: OrderedMap<Value>
+  /** The records before this LSN are in the map, and no others. */
+  readonly lsn: number
+}
+
+export const NOTHING: State = { map: new OrderedMap<Value>(), lsn: 0 }
+
+/** @param largeBytes a value of so many bytes or more is left in the log */
+export function apply(state: State, lsn: number, record: Buffer, largeBytes: number): State {
+  let { map } = state
+  decodeBatch(record, (operation, offset) => {
+    if (operation.type === 'del') map = map.delete(operation.key)
+    else if (operation.type === 'put' || isMoved(map, operation)) {
+      const { key, value } = operation
+      const { length } = value
+      const kept = length < largeBytes ? Buffer.from(value) : { lsn, offset, length }
+      // Copies: a view would keep the whole record in memory for as long as one of its keys lives.
+      map = map.set(Buffer.from(key), kept)
+    }
+  })
+  // An LSN is a place, so the next record is at the next number or behind it.
+  return { map, lsn: lsn + 1 }
+}
+
+function isMoved(map: OrderedMap<Value>, { key, from }: Operation & { type: 'move' }): boolean {
+  const value = map.get(key)
+  return isStored(value) && value.lsn === from
+}

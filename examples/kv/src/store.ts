@@ -1,0 +1,304 @@
+/**
+ * A durable ordered map of byte strings: a map in memory, and a log that says how it came to be.
+ *
+ * ```
+ *   write ──► encodeBatch ──► log.append ┄┄ durable ┄┄► apply ──► state.map ──► read
+ *                                                         ▲           │
+ *                             log.scan (an opening) ──────┘           ▼
+ *                                                      checkpoint file, then log.trim
+ * ```
+ */
+
+import { join } from 'node:path'
+import { listCheckpoints, readCheckpoint, removeBefore, writeCheckpoint } from './checkpoint.ts'
+import { type CheckpointFiles, DirectoryFiles } from './checkpoint-files.ts'
+import { hasCode, KvError } from './errors.ts'
+import type { OrderedMap } from './ordered-map.ts'
+import { encodeBatch, type Operation } from './record.ts'
+import { Log, type LogOptions, type Pin } from './riolog.ts'
+import { apply, NOTHING, type State } from './state.ts'
+import { isStored, type Value } from './value.ts'
+import { WriteQueue } from './write-queue.ts'
+
+export interface StoreOptions {
+  /** Makes the store if it is not there; true. */
+  readonly createIfMissing?: boolean
+  /** Refuses a store that is there; false. */
+  readonly errorIfExists?: boolean
+  /** A value of so many bytes or more stays in the log, and is read from there; 4096. */
+  readonly largeBytes?: number
+  /**
+   * A checkpoint is written when the log has grown by so many bytes since the last, and by as much as the last
+   * one took: so writing them never costs more than what they free; 32 MiB.
+   */
+  readonly checkpointBytes?: number
+  /** Of the log, in the folder `log` of the store's. */
+  readonly logOptions?: LogOptions
+  /** A log that is open already; the store closes it. */
+  readonly log?: Log
+  /** Where checkpoints are kept; the store's folder. */
+  readonly files?: CheckpointFiles
+}
+
+/** One state, which stays as it is, and whose values can be read until it is closed. */
+export interface View {
+  readonly map: OrderedMap<Value>
+  close(): void
+}
+
+const LARGE_BYTES = 4096
+const CHECKPOINT_BYTES = 32 * 1024 * 1024
+/** What is moved in one record. */
+const MOVE_BYTES = 256 * 1024
+/** Entries that are looked at before others get their turn. */
+const TURN = 4096
+
+export class Store {
+  readonly #log: Log
+  readonly #files: CheckpointFiles
+  readonly #largeBytes: number
+  readonly #checkpointBytes: number
+  readonly #writes: WriteQueue
+  #state: State
+  /** What was written since the last checkpoint began, and how much that may be before the next one. */
+  #grownBytes = 0
+  #dueBytes: number
+  #checkpointing: Promise<number> | undefined
+  #isClosed = false
+
+  private constructor(log: Log, files: CheckpointFiles, state: State, options: StoreOptions) {
+    this.#log = log
+    this.#files = files
+    this.#state = state
+    this.#largeBytes = options.largeBytes ?? LARGE_BYTES
+    this.#checkpointBytes = options.checkpointBytes ?? CHECKPOINT_BYTES
+    this.#dueBytes = this.#checkpointBytes
+    this.#writes = new WriteQueue(log, (lsn, record) => {
+      this.#apply(lsn, record)
+      this.#checkpointIfDue()
+    })
+  }
+
+  /**
+   * Opens the store in a directory: the newest checkpoint, and then the records behind it.
+   * @throws ERR_KV_CORRUPT, ERR_KV_FUTURE_VERSION, ERR_KV_FOREIGN, ERR_KV_EXISTS, ERR_KV_NOT_FOUND,
+   *   ERR_KV_INVALID_OPTION, or an error of the log
+   */
+  static async open(path: string, options: StoreOptions = {}): Promise<Store> {
+    checkBytes('largeBytes', options.largeBytes)
+    checkBytes('checkpointBytes', options.checkpointBytes)
+    // Its lock keeps others from the checkpoints, too.
+    const log = options.log ?? (await openLog(join(path, 'log'), options))
+    try {
+      const files = options.files ?? new DirectoryFiles(path)
+      const store = new Store(log, files, await lastCheckpoint(log, files), options)
+      await removeBefore(files, store.#state.lsn)
+      for await (const { lsn, data } of log.scan({ from: store.#state.lsn })) {
+        store.#apply(lsn, data)
+      }
+      // Not before: a checkpoint writes, and what is written is applied behind all that is there.
+      store.#checkpointIfDue()
+      return store
+    } catch (error) {
+      await log.close()
+      throw error
+    }
+  }
+
+  get map(): OrderedMap<Value> {
+    return this.#state.map
+  }
+
+  get log(): Log {
+    return this.#log
+  }
+
+  /**
+   * Writes some operations, all or none of which a crash leaves. It resolves when they are visible: with
+   * `sync` that is when they are durable, without as soon as those before them are visible.
+   * @throws ERR_RIOLOG_POISONED: they may be found by the next opening, or not; until then the store
+   *   refuses writes, and reads go on
+   * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_CLOSED: they never are
+   */
+  write(operations: readonly Operation[], sync: boolean): Promise<void> {
+    return this.#writes.submit(encodeBatch(operations), sync)
+  }
+
+  /** The bytes of a value of the map or of an open view: a copy, which may be changed. */
+  async load(value: Value): Promise<Buffer> {
+    if (!isStored(value)) return Buffer.from(value)
+    const { lsn, offset, length } = value
+    const record = await this.#log.read(lsn)
+    return record.subarray(offset, offset + length)
+  }
+
+  /** What is visible now. While it is open the log keeps all that it refers to. */
+  view(): View {
+    const pin: Pin = this.#log.pin('view', this.#log.trimLsn)
+    return { map: this.map, close: () => pin.release() }
+  }
+
+  /**
+   * Writes a checkpoint and gives up the log before it; resolves to the LSN that it covers. Writes and
+   * reads go on meanwhile. One at a time: who asks while one is written gets that one.
+   */
+  checkpoint(): Promise<number> {
+    this.#checkpointing ??= this.#checkpoint().finally(() => {
+      this.#checkpointing = undefined
+    })
+    return this.#checkpointing
+  }
+
+  /** Waits for what was written, and lets go. A second time it does nothing. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#checkpointing?.catch(() => {})
+    // The last of the row resolves when all before it have; who wrote them is told if they fail.
+    if (!this.#writes.isEmpty) await this.write([], true).catch(() => {})
+    await this.#log.close()
+  }
+
+  #apply(lsn: number, record: Buffer): void {
+    this.#state = apply(this.#state, lsn, record, this.#largeBytes)
+    this.#grownBytes += record.length
+  }
+
+  #checkpointIfDue(): void {
+    if (this.#grownBytes <= this.#dueBytes) return
+    if (this.#checkpointing !== undefined || this.#isClosed) return
+    this.checkpoint().catch(error => this.#warn(error))
+  }
+
+  #warn(error: unknown): void {
+    if (this.#isClosed || hasCode(error, 'ERR_RIOLOG_POISONED')) return
+    const code = 'RIOLOG_KV_CHECKPOINT'
+    process.emitWarning(`no checkpoint was written: ${error}`, { type: 'RiologWarning', code })
+  }
+
+  async #checkpoint(): Promise<number> {
+    // Also if it fails: a full disk is not to be asked again with each write.
+    this.#grownBytes = 0
+    // Not within the write that made it due.
+    await turn()
+    await this.#moveOldValues()
+    const state = this.#state
+    // It must not say more than the log: what is visible need not be durable.
+    await this.#log.flush()
+    const bytes = await writeCheckpoint(this.#files, state, this.#log.info().uuid)
+    this.#dueBytes = Math.max(this.#checkpointBytes, bytes)
+    // Values that were stored since then are behind its LSN.
+    const { oldestLsn } = await this.#survey(state.map)
+    await this.#log.trim(Math.min(state.lsn, oldestLsn))
+    await removeBefore(this.#files, state.lsn)
+    return state.lsn
+  }
+
+  /**
+   * Appends again what is far back in the log, so that it can be trimmed. A value is moved only when the files
+   * behind it take twice what there is to keep: however many there are, the log stays within three times of
+   * that, and moving never costs more than is written.
+   */
+  async #moveOldValues(): Promise<void> {
+    const { map } = this.#state
+    const { bytes } = await this.#survey(map)
+    const keptFrom = this.#startOfLast(2 * bytes + this.#checkpointBytes)
+    let moves: Operation[] = []
+    let movedBytes = 0
+    for await (const [key, value] of inTurns(map)) {
+      if (!isStored(value) || value.lsn >= keptFrom || this.map.get(key) !== value) continue
+      moves.push({ type: 'move', key, from: value.lsn, value: await this.load(value) })
+      movedBytes += value.length
+      if (movedBytes < MOVE_BYTES) continue
+      await this.write(moves, true)
+      moves = []
+      movedBytes = 0
+    }
+    if (moves.length > 0) await this.write(moves, true)
+  }
+
+  /**
+   * Where the segments begin that take so many bytes together; the newest counts always. LSNs alone do not tell:
+   * they jump where an opening begins a segment.
+   */
+  #startOfLast(bytes: number): number {
+    const { lsn } = this.#state
+    // One that is prepared for later does not count.
+    const segments = this.#log.info().segments.filter(({ firstLsn }) => firstLsn <= lsn)
+    let start = Number.MAX_SAFE_INTEGER
+    let taken = 0
+    for (const { firstLsn, fileBytes } of segments.reverse()) {
+      taken += fileBytes
+      if (taken > bytes && start !== Number.MAX_SAFE_INTEGER) return start
+      start = firstLsn
+    }
+    return 0
+  }
+
+  /** Of the values that are in the log only: how much they are, and where the oldest is. */
+  async #survey(map: OrderedMap<Value>): Promise<{ bytes: number; oldestLsn: number }> {
+    let bytes = 0
+    let oldestLsn = Number.MAX_SAFE_INTEGER
+    for await (const [, value] of inTurns(map)) {
+      if (!isStored(value)) continue
+      bytes += value.length
+      oldestLsn = Math.min(oldestLsn, value.lsn)
+    }
+    return { bytes, oldestLsn }
+  }
+}
+
+function checkBytes(name: string, bytes = 1): void {
+  if (bytes >= 1) return
+  throw new KvError('ERR_KV_INVALID_OPTION', `${name} must be 1 or more, got ${bytes}`)
+}
+
+async function openLog(path: string, options: StoreOptions): Promise<Log> {
+  const { createIfMissing = true, errorIfExists = false, logOptions } = options
+  if (errorIfExists && (await isThere(path, logOptions))) {
+    throw new KvError('ERR_KV_EXISTS', `a store exists already (${path})`)
+  }
+  try {
+    return await Log.open(path, { ...logOptions, create: createIfMissing })
+  } catch (error) {
+    if (!hasCode(error, 'ERR_RIOLOG_NO_LOG')) throw error
+    throw new KvError('ERR_KV_NOT_FOUND', `the store does not exist (${path})`, { cause: error })
+  }
+}
+
+async function isThere(path: string, logOptions: LogOptions = {}): Promise<boolean> {
+  try {
+    await using _ = await Log.open(path, { ...logOptions, readOnly: true })
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ERR_RIOLOG_NO_LOG')) return false
+    throw error
+  }
+}
+
+/** @throws ERR_KV_CORRUPT when what the log has trimmed is in no checkpoint */
+async function lastCheckpoint(log: Log, files: CheckpointFiles): Promise<State> {
+  const lsn = (await listCheckpoints(files)).at(-1)
+  const state = lsn === undefined ? NOTHING : await readCheckpoint(files, lsn, log.info().uuid)
+  if (state.lsn < log.trimLsn) {
+    throw new KvError('ERR_KV_CORRUPT', `the checkpoint that covers LSN ${log.trimLsn} is missing`)
+  }
+  if (state.lsn > log.durableLsn) {
+    throw new KvError('ERR_KV_CORRUPT', `the log ends before the checkpoint at LSN ${state.lsn}`)
+  }
+  return state
+}
+
+/** The entries of a map; others get their turn now and then. */
+async function* inTurns(map: OrderedMap<Value>) {
+  const cursor = map.cursor()
+  let count = 0
+  for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
+    yield entry
+    if (++count % TURN === 0) await turn()
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve))
+}

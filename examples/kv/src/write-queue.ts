@@ -1,0 +1,109 @@
+/**
+ * Writes on their way into the log, in two rows:
+ *
+ * ```
+ *   submit ──► waiting ──append──► appended ──visible──► resolved
+ *               (no room)           (not yet durable)
+ * ```
+ *
+ * One becomes visible when all before it are and, if it asked for a sync, it is durable. So what is seen is
+ * always what some prefix of the log says, and nothing that a sync was asked for is seen before a power cut
+ * could no longer take it back. One without a sync behind one with waits for that one.
+ */
+import { hasCode } from './errors.ts'
+import type { Log } from './riolog.ts'
+
+interface Write {
+  readonly record: Buffer
+  readonly sync: boolean
+  lsn: number
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+export class WriteQueue {
+  readonly #log: Log
+  readonly #onVisible: (lsn: number, record: Buffer) => void
+  readonly #waiting: Write[] = []
+  readonly #appended: Write[] = []
+  #isDraining = false
+  #isFlushing = false
+
+  /** @param onVisible called with each record in the order of the LSNs, before its write resolves */
+  constructor(log: Log, onVisible: (lsn: number, record: Buffer) => void) {
+    this.#log = log
+    this.#onVisible = onVisible
+    // A commit makes many records durable at once: those who share it are told together.
+    log.onDurable(() => this.#show())
+  }
+
+  get isEmpty(): boolean {
+    return this.#waiting.length === 0 && this.#appended.length === 0
+  }
+
+  /** Resolves when the record is visible; rejects with the log's error, and then it never is. */
+  submit(record: Buffer, sync: boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ record, sync, lsn: 0, resolve, reject })
+      this.#append()
+    })
+  }
+
+  #append(): void {
+    // Nobody overtakes those who wait for room.
+    while (!this.#isDraining && this.#waiting.length > 0) {
+      const write = this.#waiting[0]
+      try {
+        write.lsn = this.#log.append(write.record)
+      } catch (error) {
+        if (hasCode(error, 'ERR_RIOLOG_BACKPRESSURE')) {
+          void this.#drain()
+          break
+        }
+        write.reject(error)
+        this.#waiting.shift()
+        continue
+      }
+      this.#appended.push(write)
+      this.#waiting.shift()
+    }
+    this.#show()
+    void this.#flush()
+  }
+
+  async #drain(): Promise<void> {
+    this.#isDraining = true
+    void this.#flush()
+    try {
+      await this.#log.drain()
+    } catch (error) {
+      for (const { reject } of this.#waiting.splice(0)) reject(error)
+    }
+    this.#isDraining = false
+    this.#append()
+  }
+
+  #show(): void {
+    const { durableLsn } = this.#log
+    let count = 0
+    for (const { lsn, record, sync, resolve } of this.#appended) {
+      if (sync && lsn >= durableLsn) break
+      this.#onVisible(lsn, record)
+      resolve()
+      count++
+    }
+    if (count > 0) this.#appended.splice(0, count)
+  }
+
+  /** The commits run by themselves; a flush tells when one has failed, and all behind it with it. */
+  async #flush(): Promise<void> {
+    if (this.#isFlushing) return
+    this.#isFlushing = true
+    try {
+      while (this.#appended.length > 0) await this.#log.flush()
+    } catch (error) {
+      for (const { reject } of this.#appended.splice(0)) reject(error)
+    }
+    this.#isFlushing = false
+  }
+}
