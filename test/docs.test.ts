@@ -15,12 +15,13 @@ import { temporaryDirectory } from './support/engines.ts'
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
-const DOCUMENTS = ['README.md', 'docs/EMBEDDING.md', 'examples/kv/README.md']
+const DOCUMENTS = ['README.md', 'docs/EMBEDDING.md', 'docs/CRASH.md', 'examples/kv/README.md']
 const BLOCK = /(?:^<!-- (?<marker>[\s\S]*?) -->\n)?^```ts\n(?<code>[\s\S]*?)^```$/gm
 /** As a user's imports are resolved by the package, these are by the sources. */
 const PATHS: Record<string, string> = {
   riolog: 'src/index.ts',
   'riolog/ring': 'src/ring/index.ts',
+  'riolog/crash': 'src/crash/index.ts',
   'riolog-kv': 'examples/kv/src/index.ts',
 }
 

@@ -56,15 +56,19 @@ t.test('every single byte of a small closed log', async t => {
   const expected = records.flat()
   t.same(await look(device, expected), { kind: 'intact' }, 'whole before')
 
-  const bytes = device.bytesOf(FILE)
+  const change = (at: number, by: number) =>
+    device.damage(FILE, bytes => {
+      bytes[at] ^= by
+      return bytes
+    })
   const findings: string[] = []
   let reported = 0
   let harmless = 0
   for (let at = 0; at < used + A; at++) {
-    const before = bytes[at]
-    bytes[at] ^= random.int(1, 255)
+    const by = random.int(1, 255)
+    change(at, by)
     const outcome = await look(device, expected)
-    bytes[at] = before
+    change(at, by)
     const lsn = covered.get(at)
     const isVersion = at >= VERSION_AT && at < VERSION_AT + 4
     if (outcome.kind === 'intact' && lsn === undefined) harmless++
