@@ -1,10 +1,10 @@
 /** The command as its users run it: a process with a standard input and output. */
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
 import { buffer } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
+import { bundle, startBundle } from '../support/bundled.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const COMMAND = bundle('src/cli/main.ts')
 
 export interface Ran {
   readonly code: number | null
@@ -14,7 +14,7 @@ export interface Ran {
 }
 
 export function start(...args: string[]): ChildProcessWithoutNullStreams {
-  return spawn(process.execPath, ['--import=tsx', 'src/cli/main.ts', ...args], { cwd: ROOT })
+  return startBundle(COMMAND, args)
 }
 
 export async function finish(child: ChildProcessWithoutNullStreams): Promise<Ran> {

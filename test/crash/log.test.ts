@@ -7,12 +7,12 @@ import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { FAULT_KINDS } from '../../src/crash/index.ts'
+import { bundle, environment } from '../support/bundled.ts'
 import { chooseSeed } from '../support/random.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const COMMAND = bundle('src/cli/main.ts')
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 2000)
 
 interface Ran {
@@ -22,12 +22,12 @@ interface Ran {
 }
 
 function crash(...args: string[]): Promise<Ran> {
-  const command = ['--import=tsx', 'src/cli/main.ts', 'crash', ...args]
+  const command = [COMMAND, 'crash', ...args]
   return new Promise(resolve => {
     execFile(
       process.execPath,
       command,
-      { cwd: ROOT, maxBuffer: 1 << 28 },
+      { env: environment(), maxBuffer: 1 << 28 },
       (error, stdout, stderr) => resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
     )
   })
