@@ -32,8 +32,7 @@ class OpenFiles {
 struct FileCall {
   enum Kind : uint32_t {
     // (dirFd, name, flags, mode) -> fd of a regular file, always with O_CLOEXEC and O_NOFOLLOW;
-    // EISDIR for
-    // a directory, ENXIO for a pipe or a device
+    // EISDIR for a directory, ENXIO for a pipe or a device
     kOpenAt = 0,
     kUnlinkAt = 1,      // (dirFd, name)
     kRenameAt = 2,      // (dirFd, name, otherName)
