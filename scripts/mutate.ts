@@ -108,8 +108,16 @@ function huntedBy({ faults, runs }: NonNullable<Mutation['hunt']>): string | und
 }
 
 async function killerOf(mutation: Mutation): Promise<string | undefined> {
-  if (mutation.hunt !== undefined) return huntedBy(mutation.hunt)
-  for (const test of mutation.tests) {
+  const { hunt, tests, elsewhere } = mutation
+  if (hunt === undefined) return firstFailureOf(tests)
+  const found = huntedBy(hunt)
+  if (found !== undefined) return found
+  const failure = await firstFailureOf(elsewhere ?? [])
+  return failure && `not by ${hunt.runs} crashes, but by ${failure}`
+}
+
+async function firstFailureOf(tests: readonly string[]): Promise<string | undefined> {
+  for (const test of tests) {
     const failure = await failureOf(test)
     if (failure !== undefined) return `${test}: ${failure}`
   }

@@ -7,6 +7,8 @@ import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { CorruptionError, RiologError } from '../../src/errors.ts'
 import { COPY_AT, MANIFEST_CASES, MANIFEST_NAME } from '../../src/log/manifest.ts'
 import { type Facts, judge, VERDICT_CASES } from '../../src/log/recovery.ts'
+import { readGroupHeader, sealGroup } from '../../src/segment/group.ts'
+import { decodeSegmentHeader } from '../../src/segment/header.ts'
 import { openSimulated, recordsOf } from '../support/simulated.ts'
 
 const A = 4096
@@ -403,4 +405,37 @@ t.test('trimmed to its end, and killed behind the rotation that came next', asyn
     t.ok((await again.appendDurable(Buffer.from('goes on'))) > lsn)
     await again.close()
   }
+})
+
+t.test('a write of a killed process that lands behind an opening does not count', async t => {
+  const { device, lsns } = await logOf([100, 200, 300], 'killed')
+  const at = lsns[2] - 64 - SEGMENT
+  const late = device.bytesOf(segmentFile(1)).slice(at, at + A)
+  // Nothing was told of it yet, and it is still on its way.
+  device.damage(segmentFile(1), bytes => void bytes.fill(0, at, at + A))
+  const first = await openSimulated(device)
+  t.equal((await recordsOf(first)).length, 2)
+  const killed = device.afterKill()
+  killed.damage(segmentFile(1), bytes => void bytes.set(late, at))
+  const second = await openSimulated(killed)
+  t.equal((await recordsOf(second)).length, 2, 'what one opening has shown the next one shows')
+  await second.close()
+})
+
+t.test('a group that follows another place than the one it stands at is torn', async t => {
+  const { device, lsns } = await logOf([100, 200, 300], 'killed')
+  const lsn = lsns[2] - 64
+  device.damage(segmentFile(1), bytes => {
+    const found = decodeSegmentHeader(bytes.subarray(0, A))
+    if (found.kind !== 'good') throw new Error('no header')
+    const { salt } = found.header
+    const block = bytes.subarray(lsn - SEGMENT, lsn - SEGMENT + A)
+    const group = readGroupHeader(block, 0, { salt, lsn }, SEGMENT)
+    sealGroup(block, { ...group!, salt, previousEnd: lsn - A }, A)
+    return undefined
+  })
+  const log = await openSimulated(device)
+  t.equal(log.recovery.verdict, 'torn tail')
+  t.equal(log.recovery.end, lsn)
+  await log.close()
 })

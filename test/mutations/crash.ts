@@ -50,7 +50,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'salt: { low: 1, high: 1 },',
     tests,
     hunt: power,
-    equivalent: 'the LSN alone tells an old group from a new one, while no number is used twice',
+    elsewhere: ['test/log/codec.test.ts'],
   },
   {
     rule: 'previous-end check',
@@ -60,8 +60,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'group !== undefined',
     tests,
     hunt: medium,
-    equivalent:
-      'a block is written once in its life, so that no other group verifies at a place; the link of a first group is checked by the walk, too',
+    elsewhere: ['test/log/recovery.test.ts'],
   },
   {
     rule: 'batch flags',
@@ -165,14 +164,13 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'length bounds',
-    name: 'a group may end behind its limit',
-    file: 'src/segment/window.ts',
-    from: "    if (position + length > limit) return { found: { kind: 'torn', group: header }, bytes }\n",
+    name: 'the length of a group is believed',
+    file: 'native/core/framing.cpp',
+    from: '  if (found.payloadLength > maxGroupBytes - kGroupHeaderBytes) return false;\n',
     to: '',
     tests,
     hunt: medium,
-    equivalent:
-      'no fault of a medium makes a length that its checksum fits; test/log/hostile.test.ts forges them',
+    elsewhere: ['test/native/core.test.ts'],
   },
   {
     rule: 'D evidence',
@@ -191,8 +189,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'group.seal(0, this.#alignment)',
     tests,
     hunt: medium,
-    equivalent:
-      'the harness believes what stands on the disk, as any reader must: without it more is lost in silence, and nothing tells',
+    elsewhere: ['test/log/recovery.test.ts'],
   },
   {
     rule: 'manifest two copies',
@@ -220,8 +217,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'floor: verdict.end, pinned: false',
     tests,
     hunt: power,
-    equivalent:
-      'nothing is written behind an end that was found, so the next opening finds the same one from the same bytes; pinned spares it the reading (test/log/opening-reads.test.ts)',
+    elsewhere: ['test/log/recovery.test.ts'],
   },
   {
     rule: 'trim',

@@ -10,6 +10,8 @@ export interface Mutation {
   readonly tests: readonly string[]
   /** Instead of tests: crashes of the log, of which one must be wrong within so many. */
   readonly hunt?: { readonly faults: string; readonly runs: number }
+  /** Tests that miss what no crash shows. */
+  readonly elsewhere?: readonly string[]
   /** Why no test can tell it from the original, where that is so. */
   readonly equivalent?: string
 }
