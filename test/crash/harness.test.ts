@@ -15,7 +15,7 @@ import {
   traceOf,
 } from '../../src/crash/index.ts'
 import { live } from '../../src/crash/life.ts'
-import { crc32c, provenEnd } from '../../src/crash/log/evidence.ts'
+import { crc32c, provenBy } from '../../src/crash/log/evidence.ts'
 import { Oracle } from '../../src/crash/log/oracle.ts'
 import { Violation } from '../../src/crash/plan.ts'
 import { shrink } from '../../src/crash/shrink.ts'
@@ -228,8 +228,8 @@ t.test('the oracle', async t => {
   const history = [appended(1), appended(2), appended(3, 3), appended(4, 3), appended(5)]
   const durable = { kind: 'durable', end: 3 } as const
   const found = (...lsns: number[]) => lsns.map(lsn => ({ lsn, data }))
-  const judge = (more: object[], lsns: number[], proven?: number) =>
-    new Oracle([...history, ...more]).judge(found(...lsns), proven)
+  const judge = (more: object[], lsns: number[], end = Number.POSITIVE_INFINITY) =>
+    new Oracle([...history, ...more]).judge(found(...lsns), { end, mayBeOld: false })
   const cases: [string, object[], number[], RegExp | undefined, number?][] = [
     ['what is acknowledged and a prefix', [durable], [1, 2], undefined],
     ['all', [durable], [1, 2, 3, 4, 5], undefined],
@@ -278,6 +278,18 @@ t.test('the oracle', async t => {
     else t.match(judged, wrong, name)
   }
   t.match(new Oracle(history).judge([{ lsn: 1, data: Buffer.from('y') }]).join(), /other bytes/)
+
+  // An older manifest undoes a trim and a rewind; what it shows is true all the same.
+  const older = { end: 3, mayBeOld: true }
+  const undone = [{ kind: 'trimmed', lsn: 2 } as const, { kind: 'rewound', lsn: 3 } as const]
+  const after = new Oracle([...history, ...undone])
+  t.same(after.judge(found(1, 2, 3, 4), older), [])
+  t.match(after.judge(found(1, 6), older).join(), /LSN 6 has other bytes, or was never appended/)
+  t.match(after.judge(found(2, 1), older).join(), /LSN 1 has other bytes/, 'out of order')
+  const y = Buffer.from('y')
+  t.match(after.judge([{ lsn: 1, data: y }], older).join(), /LSN 1 has other bytes/)
+  const shown = { kind: 'found', lsns: [1, 2, 3, 4] } as const
+  t.same(new Oracle([...history, ...undone, shown]).judge(found(1, 2, 3, 4)), [], 'from then on')
 })
 
 t.test('each fault is done once, to the first operation that it fits', async t => {
@@ -315,11 +327,19 @@ t.test('the evidence on a disk, read by the format alone', async t => {
       ends = [...ends, log.durableLsn]
     }
   })
-  t.equal(provenEnd(device), ends[1], 'the last group has nothing behind it')
+  t.same(
+    provenBy(device),
+    { end: ends[1], mayBeOld: false },
+    'the last group has nothing behind it',
+  )
   await live(device.snapshot(), settings, async ({ open, device }) => {
     await (await open()).close()
-    t.equal(provenEnd(device), ends[2], 'an opening tells the manifest')
+    t.equal(provenBy(device).end, ends[2], 'an opening tells the manifest')
   })
   device.damage('MANIFEST', bytes => new Uint8Array(bytes.length))
-  t.equal(provenEnd(device), Number.POSITIVE_INFINITY, 'without a manifest an opening always tells')
+  t.equal(
+    provenBy(device).end,
+    Number.POSITIVE_INFINITY,
+    'without a manifest an opening always tells',
+  )
 })

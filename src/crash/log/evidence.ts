@@ -4,6 +4,7 @@
  * it is to judge.
  */
 import type { SimulatedDevice } from '../../disk/simulated/device.ts'
+import type { Proven } from './oracle.ts'
 
 const COPY_AT = [0, 65_536]
 const MANIFEST_BYTES = 96
@@ -55,6 +56,9 @@ function copyAt(file: Buffer, at: number): Manifest | undefined {
   }
 }
 
+/** The end where the damage is one that an opening always tells. */
+const ALL = Number.POSITIVE_INFINITY
+
 interface Segment {
   readonly bytes: Buffer
   readonly salt: bigint
@@ -71,10 +75,8 @@ function groupAt({ bytes, salt, base }: Segment, offset: number) {
   return { previousEnd: u64(header, 24), durable: u64(header, 32), end }
 }
 
-/**
- * @returns an end; infinity when the damage is one that an opening always tells
- */
-export function provenEnd(device: SimulatedDevice): number {
+/** What a damaged disk proves. */
+export function provenBy(device: SimulatedDevice): Proven {
   // What an opening reads: it syncs what is in a cache, and drops that.
   const seen = device.left(
     device.unsynced(512),
@@ -85,15 +87,19 @@ export function provenEnd(device: SimulatedDevice): number {
   const file = files.get('MANIFEST') ?? Buffer.alloc(0)
   const copies = COPY_AT.map(at => copyAt(file, at)).filter(copy => copy !== undefined)
   const [manifest] = copies.sort((a, b) => b.update - a.update)
-  if (manifest === undefined) return Number.POSITIVE_INFINITY
+  if (manifest === undefined) return { end: ALL, mayBeOld: false }
+  return { end: provenEnd(files, manifest), mayBeOld: copies.length < COPY_AT.length }
+}
+
+function provenEnd(files: ReadonlyMap<string, Buffer>, manifest: Manifest): number {
   const { alignment, floor, pinned, segmentSize, trimLsn } = manifest
   let [number, salt] = [manifest.newest, manifest.newestSalt]
   let proven = floor
   let cut = Number.POSITIVE_INFINITY
   while (number !== 0) {
     const bytes = files.get(`${String(number).padStart(16, '0')}.seg`)
-    if (bytes === undefined || bytes.length < SEGMENT_BYTES) return Number.POSITIVE_INFINITY
-    if (bytes.readBigUInt64LE(48) !== salt) return Number.POSITIVE_INFINITY
+    if (bytes === undefined || bytes.length < SEGMENT_BYTES) return ALL
+    if (bytes.readBigUInt64LE(48) !== salt) return ALL
     const segment = { bytes, salt, base: number * segmentSize }
     const end = Math.min(
       cut,

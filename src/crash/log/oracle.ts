@@ -33,15 +33,26 @@ export interface FoundRecord {
   readonly data: Uint8Array
 }
 
+/** What a damaged disk says of the log, by a reader that shares no code with it. */
+export interface Proven {
+  /** Acknowledged records behind it may be missing without a word. */
+  readonly end: number
+  /**
+   * The manifest may be an older one: a write of one copy was lost, and a power cut has torn the other. Then a
+   * trim or a rewind is undone, and records behind it are gone; what is shown must still be right.
+   */
+  readonly mayBeOld: boolean
+}
+
 export class Oracle {
   /** In the order of their LSNs. */
   #records: Appended[] = []
+  /** All that were ever appended. */
+  readonly #ever = new Map<number, Appended>()
   #trimsAsked: number[] = []
   #trimmedTo = 0
   #rewindAsked: number | undefined
   #isPacked = false
-  /** All LSNs that were ever given out. */
-  readonly #given = new Set<number>()
   readonly #wrong: string[] = []
 
   constructor(history: readonly unknown[]) {
@@ -66,9 +77,10 @@ export class Oracle {
     switch (event.kind) {
       case 'appended': {
         const { lsn, data, batch } = event
-        if (this.#given.has(lsn)) this.#wrong.push(`LSN ${lsn} was given out twice`)
-        this.#given.add(lsn)
-        this.#records.push({ lsn, data, batch, acknowledged: false })
+        if (this.#ever.has(lsn)) this.#wrong.push(`LSN ${lsn} was given out twice`)
+        const record = { lsn, data, batch, acknowledged: false }
+        this.#ever.set(lsn, record)
+        this.#records.push(record)
         return
       }
       case 'durable':
@@ -104,10 +116,12 @@ export class Oracle {
 
   /**
    * Holds what an opening shows against what happened.
-   * @param provenEnd acknowledged records behind it may be missing; nothing may, unless told
+   * @param proven of a damaged disk; of another one nothing may be missing
    * @returns what is wrong
    */
-  judge(found: readonly FoundRecord[], provenEnd = Number.POSITIVE_INFINITY): string[] {
+  judge(found: readonly FoundRecord[], proven?: Proven): string[] {
+    if (proven?.mayBeOld) return this.#judgeBytes(found)
+    const provenEnd = proven?.end ?? Number.POSITIVE_INFINITY
     const wrong = this.#wrong.slice()
     const { records, rewind } = this.#expected(found.map(({ lsn }) => lsn))
     for (const [at, { lsn, data }] of found.entries()) {
@@ -134,6 +148,17 @@ export class Oracle {
     return wrong
   }
 
+  /** Whether it has all been appended, in this order, however much of it should be gone. */
+  #judgeBytes(found: readonly FoundRecord[]): string[] {
+    const isRight = ({ lsn, data }: FoundRecord, at: number) => {
+      const appended = this.#ever.get(lsn)
+      const isInOrder = at === 0 || lsn > found[at - 1].lsn
+      return appended !== undefined && isInOrder && Buffer.compare(appended.data, data) === 0
+    }
+    const wrong = found.filter((record, at) => !isRight(record, at))
+    return wrong.map(({ lsn }) => `LSN ${lsn} has other bytes, or was never appended`)
+  }
+
   /** What an opening may show: the records behind the trim that has happened, as far as is known. */
   #expected(found: readonly number[]): { records: Appended[]; rewind: number | undefined } {
     const trim = this.#trimOf(found[0])
@@ -155,11 +180,12 @@ export class Oracle {
   /** From now on this is what there is. */
   #settle(found: readonly number[]): void {
     const trim = this.#trimOf(found[0])
-    this.#trimmedTo = Math.max(this.#trimmedTo, trim)
+    // Below what was trimmed only where an older manifest has undone that.
+    const isUndone = found.length > 0 && found[0] < this.#trimmedTo
+    this.#trimmedTo = isUndone ? found[0] : Math.max(this.#trimmedTo, trim)
     this.#trimsAsked = []
     this.#rewindAsked = undefined
-    const shown = new Set(found)
-    this.#records = this.#records.filter(({ lsn }) => shown.has(lsn))
+    this.#records = found.flatMap(lsn => this.#ever.get(lsn) ?? [])
     for (const record of this.#records) record.acknowledged = true
   }
 }
