@@ -221,6 +221,26 @@ t.test('hashAt and readRaw name what is wrong with a place', async t => {
   await log.close()
 })
 
+t.test('chunks may be handed over without waiting, and their bytes be used again', async t => {
+  const { log } = await started()
+  const device = new SimulatedDevice()
+  const replica = await openReplica(device)
+  const chunks = await chunksOf(log)
+  const applied = chunks.map(chunk => {
+    const copied = structuredClone(chunk)
+    const applying = replica.apply(copied)
+    copied.groups.fill(0)
+    return applying
+  })
+  t.same(
+    await Promise.all(applied),
+    chunks.map(({ end }) => end),
+  )
+  t.equal(replica.hash, await log.hashAt(replica.end))
+  await replica.close()
+  await log.close()
+})
+
 t.test('a chunk with other bytes at a place that the copy has is refused', async t => {
   const { log } = await started()
   const device = new SimulatedDevice()

@@ -68,8 +68,6 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'await this.#update({ newest: header, floor, pinned: false, epoch, ...trimLsn })',
     to: 'await this.#update({ newest: header, pinned: false, epoch, ...trimLsn })',
     tests,
-    equivalent:
-      'the floor is raised by the next update; until then the groups themselves prove what is durable',
   },
   {
     rule: 'order',
@@ -171,8 +169,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'source',
     name: 'a copy behind a trim gets what is left',
     file: reader,
-    from: 'if (end < trimLsn) throw trimmed(end, trimLsn)\n    const holding',
-    to: 'const holding',
+    from: 'if (end < this.oldestLink) throw this.#trimmed(end)',
+    to: '',
     tests,
   },
   {
