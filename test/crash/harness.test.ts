@@ -315,6 +315,23 @@ t.test('each fault is done once, to the first operation that it fits', async t =
   }
 })
 
+t.test('evidence within a batch proves nothing of it', async t => {
+  const device = new SimulatedDevice()
+  const settings = { seed: 1, faults: [], history: [] }
+  let first = 0
+  await live(device, settings, async ({ open }) => {
+    const log = await open({ maxGroupBytes: 8192, idleStampMs: 0 })
+    await log.appendDurable(Buffer.from('a'))
+    ;[first] = await log.appendBatchDurable([1, 2, 3, 4].map(n => Buffer.alloc(5000, n)))
+  })
+  t.equal(provenBy(device).end, first - 64, 'the last group tells of those before it')
+  await live(device.snapshot(), settings, async ({ open, device }) => {
+    const log = await open()
+    t.ok(provenBy(device).end > first, 'an opening tells of all of it')
+    await log.close()
+  })
+})
+
 t.test('the evidence on a disk, read by the format alone', async t => {
   t.equal(crc32c(Buffer.from('123456789')), 0xe3069283)
   const device = new SimulatedDevice()

@@ -65,6 +65,9 @@ interface Segment {
   readonly base: number
 }
 
+/** Parts of a batch: what begins one, and what stands within. */
+const [FIRST, MIDDLE] = [1, 2]
+
 /** What a group's header tells, where one verifies; `end` is an offset in the segment, not yet rounded up. */
 function groupAt({ bytes, salt, base }: Segment, offset: number) {
   const header = bytes.subarray(offset, offset + GROUP_BYTES)
@@ -72,7 +75,8 @@ function groupAt({ bytes, salt, base }: Segment, offset: number) {
     return undefined
   if (header.readBigUInt64LE(8) !== salt || u64(header, 16) !== base + offset) return undefined
   const end = offset + GROUP_BYTES + header.readUInt32LE(40)
-  return { previousEnd: u64(header, 24), durable: u64(header, 32), end }
+  const [lsn, batch] = [base + offset, header.readUInt32LE(48)]
+  return { lsn, previousEnd: u64(header, 24), durable: u64(header, 32), end, batch }
 }
 
 /** What a damaged disk proves. */
@@ -95,6 +99,7 @@ function provenEnd(files: ReadonlyMap<string, Buffer>, manifest: Manifest): numb
   const { alignment, floor, pinned, segmentSize, trimLsn } = manifest
   let [number, salt] = [manifest.newest, manifest.newestSalt]
   let proven = floor
+  const groups: { readonly lsn: number; readonly batch: number }[] = []
   let cut = Number.POSITIVE_INFINITY
   while (number !== 0) {
     const bytes = files.get(`${String(number).padStart(16, '0')}.seg`)
@@ -107,7 +112,9 @@ function provenEnd(files: ReadonlyMap<string, Buffer>, manifest: Manifest): numb
       pinned ? floor : Number.POSITIVE_INFINITY,
     )
     for (let at = alignment; segment.base + at < end; at += alignment) {
-      proven = Math.max(proven, groupAt(segment, at)?.durable ?? 0)
+      const group = groupAt(segment, at)
+      proven = Math.max(proven, group?.durable ?? 0)
+      if (group !== undefined) groups.push(group)
     }
     const first = groupAt(segment, alignment)
     cut = first?.previousEnd ?? Number.POSITIVE_INFINITY
@@ -116,5 +123,15 @@ function provenEnd(files: ReadonlyMap<string, Buffer>, manifest: Manifest): numb
     if (cut <= trimLsn && segment.base + firstEnd <= floor) break
     ;[number, salt] = [u64(bytes, 56), bytes.readBigUInt64LE(64)]
   }
-  return proven
+  return outsideBatch(proven, groups)
+}
+
+/** A batch counts as a whole: while nothing proves its last group, nothing proves its first one. */
+function outsideBatch(
+  end: number,
+  groups: readonly { readonly lsn: number; readonly batch: number }[],
+): number {
+  const before = groups.filter(({ lsn }) => lsn < end).sort((a, b) => b.lsn - a.lsn)
+  const isOpen = before[0]?.batch === FIRST || before[0]?.batch === MIDDLE
+  return isOpen ? (before.find(({ batch }) => batch === FIRST)?.lsn ?? end) : end
 }
