@@ -2,10 +2,6 @@
 export class Listeners<T> {
   readonly #listeners = new Set<{ readonly tell: (value: T) => void }>()
 
-  get isEmpty(): boolean {
-    return this.#listeners.size === 0
-  }
-
   /** Returns a function that takes the listener off again. */
   add(tell: (value: T) => void): () => void {
     const entry = { tell }
