@@ -87,6 +87,8 @@ export interface DiskFile {
   read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number>
   /** Writes all of it, or throws. Not durable before a sync. */
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void>
+  /** As {@link read}, holding up the thread; bytes that are synced come from the device, not from a cache. */
+  readBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): number
   writeBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): void
   /** fsync: bytes and metadata. */
   sync(): Promise<void>

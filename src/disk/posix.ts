@@ -224,8 +224,25 @@ export abstract class PosixFile implements DiskFile {
   async forgetCache(): Promise<void> {
     if (this.direct) return
     await this.sync()
+    this.#dropCache()
+  }
+
+  /** Pages that are not written yet stay (posix_fadvise(2), POSIX_FADV_DONTNEED). */
+  #dropCache(): void {
     const result = addon().fileCall(DROP_CACHE, this.fd, '', '', 0, 0)
     if (result < 0) throw new SystemError(result, 'posix_fadvise', this.name)
+  }
+
+  readBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): number {
+    if (!this.direct) this.#dropCache()
+    let total = 0
+    for (;;) {
+      const [at, rest] = [offset + total, length - total]
+      const n = attempt(() => fs.readSync(this.fd, buffer.bytes, at, rest, position + total))
+      total += n
+      // A direct read that stops off the alignment has met the end of the file.
+      if (n === 0 || total === length || resumeAt(total) !== total) return total
+    }
   }
 
   writeBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): void {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { allocateBuffer, borrowBuffer, returnBuffer, withBuffer } from '../disk/buffer.ts'
 import type { Clock } from '../disk/clock.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
-import { RiologError } from '../errors.ts'
+import { RiologError, SystemError } from '../errors.ts'
 import { MAX_ALIGNMENT } from '../segment/format.ts'
 import {
   COPY_AT,
@@ -18,6 +18,8 @@ import {
 
 const FILE_BYTES = COPY_AT[1] + MAX_ALIGNMENT
 const LOCK_RETRY_MS = 5
+/** errno(3) */
+const EIO = -5
 
 type Change = Partial<Omit<Manifest, 'uuid' | 'segmentSize' | 'alignment' | 'update'>>
 
@@ -94,9 +96,12 @@ function isDying(pid: number): boolean {
 }
 
 /**
- * The manifest of a log that is open for writing. An update is one copy, a sync, the other copy, a
- * sync, and only then told; one at a time. If it fails, nobody knows which copy holds what: the
- * caller poisons the log.
+ * The manifest of a log that is open for writing. An update is one copy, a sync, a look whether it is
+ * there, then the same for the other copy, and only then told; one at a time. If it fails, nobody knows
+ * which copy holds what: the caller poisons the log.
+ *
+ * The look is for a device that loses a write and says that it is done: a copy left behind by one update
+ * would be in force again when a power cut tears the other one in the next.
  */
 export class ManifestFile {
   readonly file: DiskFile
@@ -150,27 +155,43 @@ export class ManifestFile {
   updateBlocking(change: Change): void {
     if (this.busy) throw new Error('a manifest update is under way')
     const next = this.#next(change)
-    const buffer = this.#encoded(next)
+    const [buffer, found] = [this.#encoded(next), borrowBuffer(this.#block)]
     for (const copy of this.#order()) {
       this.#refuseIfStopped()
       this.file.writeBlocking(buffer, 0, this.#block, COPY_AT[copy])
       this.file.syncBlocking()
+      const length = this.file.readBlocking(found, 0, this.#block, COPY_AT[copy])
+      this.#refuseUnless(length, found, buffer)
     }
-    returnBuffer(buffer)
-    this.#current = next
+    this.#settle(next, buffer, found)
   }
 
   async #run(change: Change): Promise<void> {
     const next = this.#next(change)
-    const buffer = this.#encoded(next)
+    const [buffer, found] = [this.#encoded(next), borrowBuffer(this.#block)]
     for (const copy of this.#order()) {
       this.#refuseIfStopped()
       await this.file.write(buffer, 0, this.#block, COPY_AT[copy])
       this.#refuseIfStopped()
       await this.file.sync()
+      this.#refuseIfStopped()
+      await this.file.forgetCache()
+      const length = await this.file.read(found, 0, this.#block, COPY_AT[copy])
+      this.#refuseUnless(length, found, buffer)
     }
     this.#refuseIfStopped()
-    returnBuffer(buffer)
+    this.#settle(next, buffer, found)
+  }
+
+  /** @throws SystemError EIO: what fsync(2) would say of a write that is lost, if the device told */
+  #refuseUnless(length: number, found: DiskBuffer, written: DiskBuffer): void {
+    const block = (buffer: DiskBuffer) => buffer.bytes.subarray(0, this.#block)
+    const isThere = length === this.#block && Buffer.compare(block(found), block(written)) === 0
+    if (!isThere) throw new SystemError(EIO, 'read back', MANIFEST_NAME)
+  }
+
+  #settle(next: Manifest, ...buffers: DiskBuffer[]): void {
+    for (const buffer of buffers) returnBuffer(buffer)
     this.#current = next
   }
 

@@ -122,7 +122,7 @@ function stampedTo(device: SimulatedDevice): number {
   return Math.min(...copies.map(copy => (copy.kind === 'good' ? copy.manifest.floor : 0)))
 }
 
-const UPDATE = ['write second copy', 'sync MANIFEST', 'write first copy']
+const UPDATE = ['write second copy', 'sync MANIFEST', 'read MANIFEST', 'write first copy']
 const COMMIT = ['write group of segment', 'sync segment']
 const ZEROS = ['open new segment', 'write zeros of new segment']
 const HEADER = ['write header of new segment', 'sync new segment']

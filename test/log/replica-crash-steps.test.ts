@@ -131,7 +131,7 @@ function copyOf(device: SimulatedDevice): SimulatedDevice {
   return copy
 }
 
-const UPDATE = ['write second copy', 'sync MANIFEST', 'write first copy']
+const UPDATE = ['write second copy', 'sync MANIFEST', 'read MANIFEST', 'write first copy']
 const COMMIT = ['write group of segment', 'sync segment']
 /** What a chunk begins is made and filled, and counts when the manifest names it. */
 const BEGIN = [
@@ -150,7 +150,7 @@ const PROCEDURES: readonly Procedure[] = [
     steps: [
       ...['write MANIFEST', 'sync MANIFEST', 'syncDirectory'],
       ...BEGIN,
-      ...['write second copy', 'write first copy'],
+      ...['write second copy', 'read MANIFEST', 'write first copy'],
     ],
     async make() {
       const pair = await Pair.make(2, 100)

@@ -4,7 +4,6 @@
  * it is to judge.
  */
 import type { SimulatedDevice } from '../../disk/simulated/device.ts'
-import type { Proven } from './oracle.ts'
 
 const COPY_AT = [0, 65_536]
 const MANIFEST_BYTES = 96
@@ -79,8 +78,8 @@ function groupAt({ bytes, salt, base }: Segment, offset: number) {
   return { lsn, previousEnd: u64(header, 24), durable: u64(header, 32), end, batch }
 }
 
-/** What a damaged disk proves. */
-export function provenBy(device: SimulatedDevice): Proven {
+/** The LSN up to which something on a damaged disk proves the log durable. */
+export function provenEnd(device: SimulatedDevice): number {
   // What an opening reads: it syncs what is in a cache, and drops that.
   const seen = device.left(
     device.unsynced(512),
@@ -91,11 +90,10 @@ export function provenBy(device: SimulatedDevice): Proven {
   const file = files.get('MANIFEST') ?? Buffer.alloc(0)
   const copies = COPY_AT.map(at => copyAt(file, at)).filter(copy => copy !== undefined)
   const [manifest] = copies.sort((a, b) => b.update - a.update)
-  if (manifest === undefined) return { end: ALL, mayBeOld: false }
-  return { end: provenEnd(files, manifest), mayBeOld: copies.length < COPY_AT.length }
+  return manifest === undefined ? ALL : provenBy(files, manifest)
 }
 
-function provenEnd(files: ReadonlyMap<string, Buffer>, manifest: Manifest): number {
+function provenBy(files: ReadonlyMap<string, Buffer>, manifest: Manifest): number {
   const { alignment, floor, pinned, segmentSize, trimLsn } = manifest
   let [number, salt] = [manifest.newest, manifest.newestSalt]
   let proven = floor

@@ -33,17 +33,6 @@ export interface FoundRecord {
   readonly data: Uint8Array
 }
 
-/** What a damaged disk says of the log, by a reader that shares no code with it. */
-export interface Proven {
-  /** Acknowledged records behind it may be missing without a word. */
-  readonly end: number
-  /**
-   * The manifest may be an older one: a write of one copy was lost, and a power cut has torn the other. Then a
-   * trim or a rewind is undone, and records behind it are gone; what is shown must still be right.
-   */
-  readonly mayBeOld: boolean
-}
-
 export class Oracle {
   /** In the order of their LSNs. */
   #records: Appended[] = []
@@ -116,12 +105,11 @@ export class Oracle {
 
   /**
    * Holds what an opening shows against what happened.
-   * @param proven of a damaged disk; of another one nothing may be missing
+   * @param provenEnd what a damaged disk proves: acknowledged records behind it may be missing without a
+   *   word. Of another disk nothing may be missing
    * @returns what is wrong
    */
-  judge(found: readonly FoundRecord[], proven?: Proven): string[] {
-    if (proven?.mayBeOld) return this.#judgeBytes(found)
-    const provenEnd = proven?.end ?? Number.POSITIVE_INFINITY
+  judge(found: readonly FoundRecord[], provenEnd = Number.POSITIVE_INFINITY): string[] {
     const wrong = this.#wrong.slice()
     const { records, rewind } = this.#expected(found.map(({ lsn }) => lsn))
     for (const [at, { lsn, data }] of found.entries()) {
@@ -148,17 +136,6 @@ export class Oracle {
     return wrong
   }
 
-  /** Whether it has all been appended, in this order, however much of it should be gone. */
-  #judgeBytes(found: readonly FoundRecord[]): string[] {
-    const isRight = ({ lsn, data }: FoundRecord, at: number) => {
-      const appended = this.#ever.get(lsn)
-      const isInOrder = at === 0 || lsn > found[at - 1].lsn
-      return appended !== undefined && isInOrder && Buffer.compare(appended.data, data) === 0
-    }
-    const wrong = found.filter((record, at) => !isRight(record, at))
-    return wrong.map(({ lsn }) => `LSN ${lsn} has other bytes, or was never appended`)
-  }
-
   /** What an opening may show: the records behind the trim that has happened, as far as is known. */
   #expected(found: readonly number[]): { records: Appended[]; rewind: number | undefined } {
     const trim = this.#trimOf(found[0])
@@ -179,10 +156,7 @@ export class Oracle {
 
   /** From now on this is what there is. */
   #settle(found: readonly number[]): void {
-    const trim = this.#trimOf(found[0])
-    // Below what was trimmed only where an older manifest has undone that.
-    const isUndone = found.length > 0 && found[0] < this.#trimmedTo
-    this.#trimmedTo = isUndone ? found[0] : Math.max(this.#trimmedTo, trim)
+    this.#trimmedTo = this.#trimOf(found[0])
     this.#trimsAsked = []
     this.#rewindAsked = undefined
     this.#records = found.flatMap(lsn => this.#ever.get(lsn) ?? [])

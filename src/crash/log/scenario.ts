@@ -1,6 +1,6 @@
 /** The log of this very package, as the harness' first user. */
 import type { Scenario, VerifyContext } from '../scenario.ts'
-import { provenBy } from './evidence.ts'
+import { provenEnd } from './evidence.ts'
 import { type LogEvent, Oracle } from './oracle.ts'
 import { type LogStep, randomSteps, readingOptions } from './steps.ts'
 import { workload } from './workload.ts'
@@ -11,7 +11,7 @@ export const LOG_SCENARIO: Scenario<LogStep> = { steps: randomSteps, workload, v
 async function verify(context: VerifyContext): Promise<void> {
   const oracle = new Oracle(context.history)
   // Before the opening stamps its own floor.
-  const proven = context.isDamaged ? provenBy(context.device) : undefined
+  const proven = context.isDamaged ? provenEnd(context.device) : undefined
   const log = await context.open(readingOptions(oracle.isPacked))
   const found = []
   for await (const record of log.scan()) found.push(record)

@@ -59,12 +59,19 @@ export class SimulatedFile implements DiskFile {
   }
 
   read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number> {
-    return this.#port.later(() => {
-      checkDirect(buffer, offset, length, position)
-      const into = buffer.bytes.subarray(offset, offset + length)
-      const read = () => this.#inode.read(into, position)
-      return this.#port.ask('read', this.name, read, position, length)
-    }, true)
+    return this.#port.later(() => this.#readOnce(buffer, offset, length, position), true)
+  }
+
+  readBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): number {
+    if (!this.direct) this.#inode.dropCache()
+    return this.#readOnce(buffer, offset, length, position)
+  }
+
+  #readOnce(buffer: DiskBuffer, offset: number, length: number, position: number): number {
+    checkDirect(buffer, offset, length, position)
+    const into = buffer.bytes.subarray(offset, offset + length)
+    const read = () => this.#inode.read(into, position)
+    return this.#port.ask('read', this.name, read, position, length)
   }
 
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
