@@ -147,27 +147,33 @@ export class SimulatedFile implements DiskFile {
       () => this.writeBlocking(buffer, offset, length, position),
       () => this.#syncCommitted(sync, position, length),
     ]
-    const finish = (error?: Error) => {
+    let failure: Error | undefined
+    const finish = () => {
       const at = this.#commits.indexOf(finishNow)
       if (at < 0) return
       this.#commits.splice(at, 1)
-      done(error)
+      done(failure)
     }
-    const finishNow = () => {
+    // What fails ends the commit: who holds up the thread from here on must not go on to the sync.
+    const step = () => {
       try {
-        while (steps.length > 0) steps.shift()!()
+        steps.shift()?.()
       } catch (error) {
         // Nothing completes any more, so whoever waits must not go on as if it had.
         if (error instanceof PowerCut) throw error
-        return finish(error as Error)
+        failure = error as Error
+        steps.length = 0
       }
+    }
+    const finishNow = () => {
+      while (steps.length > 0) step()
       finish()
     }
     this.#commits.push(finishNow)
-    const step = () => this.#port.later(() => steps.shift()?.())
-    step()
-      .then(step)
-      .then(() => finish(), finish)
+    const stepLater = () => this.#port.later(step)
+    stepLater()
+      .then(() => (steps.length > 0 ? stepLater() : undefined))
+      .then(finish)
   }
 
   waitForCommit(): void {
