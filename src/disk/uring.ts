@@ -7,6 +7,7 @@ import {
   IORING_OP_READ,
   IORING_OP_WRITE,
   IOSQE_IO_LINK,
+  NEVER_QUIET,
   RWF_DSYNC,
 } from '../ring/abi.ts'
 import { PlainOperation } from '../ring/operation.ts'
@@ -78,9 +79,10 @@ export class UringDisk implements Disk {
 
 class UringFile extends PosixFile {
   readonly #queue: RequestQueue
-  /** Commits that are not done, and what the kernel has of them. */
-  #commits = 0
-  readonly #committing = new Set<PlainOperation>()
+  /** Commits that are not done. */
+  readonly #committing: Writing[] = []
+  /** Used again, so that a commit leaves no garbage behind. */
+  readonly #idle: Writing[] = []
   /** Somebody blocks the thread for a commit: its operations are told of at once. */
   #awaited = false
 
@@ -117,7 +119,9 @@ class UringFile extends PosixFile {
   }
 
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
-    return promised(done => this.#writeFrom(0, buffer, offset, length, position, undefined, done))
+    return promised(done =>
+      this.#makeWriting().begin(buffer, offset, length, position, undefined, false, done),
+    )
   }
 
   sync(): Promise<void> {
@@ -132,97 +136,176 @@ class UringFile extends PosixFile {
     sync: SyncMode,
     done: Done,
   ): void {
-    this.#commits++
-    this.#writeFrom(0, buffer, offset, length, position, sync, error => {
-      this.#commits--
-      done(error)
-    })
+    const writing = this.#idle.pop() ?? this.#makeWriting()
+    this.#committing.push(writing)
+    writing.begin(buffer, offset, length, position, sync, this.#awaited, done)
     // The caller has nothing more to add: waiting for the end of the turn would only cost time.
     this.#queue.submit()
   }
 
   waitForCommit(): void {
-    const before = this.#commits
+    const before = this.#committing.length
     this.#awaited = true
-    for (const operation of this.#committing) operation.urgent = true
+    for (const writing of this.#committing) writing.isUrgent = true
     try {
-      this.#queue.waitUntil(() => this.#commits < before, undefined)
+      this.#queue.waitUntil(() => this.#committing.length < before, undefined)
     } finally {
       this.#awaited = false
-      for (const operation of this.#committing) operation.urgent = false
+      for (const writing of this.#committing) writing.isUrgent = false
     }
   }
 
-  #pushCommit(operations: PlainOperation[]): void {
-    for (const operation of operations) {
-      operation.urgent = this.#awaited
-      this.#committing.add(operation)
-    }
-    this.#queue.push(operations)
+  #makeWriting(): Writing {
+    return new Writing(this.#queue, this.fd, this, writing => this.#onFinished(writing))
   }
 
-  /**
-   * Writes from what is `written` on. By `fdatasync`, that is linked behind the write, so that it runs
-   * only after a write that did all that was asked of it. A short write breaks the link
-   * (io_uring_enter(2), IOSQE_IO_LINK): the rest is written on with a new sync behind it. By `dsync`
-   * each piece is durable by itself. Undefined: nothing is.
-   */
-  #writeFrom(
-    written: number,
+  #onFinished(writing: Writing): void {
+    const at = this.#committing.indexOf(writing)
+    if (at < 0) return
+    this.#committing.splice(at, 1)
+    this.#idle.push(writing)
+  }
+}
+
+/**
+ * A write and what makes it durable: by `fdatasync`, that is linked behind the write, so that it runs only
+ * after a write that did all that was asked of it. A short write breaks the link (io_uring_enter(2),
+ * IOSQE_IO_LINK): the rest is written on with a new sync behind it. By `dsync` each piece is durable by
+ * itself. Undefined: nothing is.
+ *
+ * Made once and used for one commit after the other. Made anew for each, closures and lists of requests
+ * held on to each other: V8 took them for long-lived, and each collection copied what was done long ago.
+ */
+class Writing {
+  readonly #queue: RequestQueue
+  readonly #file: { readonly name: string }
+  readonly #onFinished: (writing: Writing) => void
+  readonly #write = new PlainOperation(IORING_OP_WRITE)
+  readonly #sync: PlainOperation
+  readonly #alone: readonly PlainOperation[]
+  readonly #chain: readonly PlainOperation[]
+  #buffer: DiskBuffer | undefined
+  #offset = 0
+  #length = 0
+  #position = 0
+  #mode: SyncMode | undefined
+  #done: Done = ignore
+  /** Bytes that are written, and that the write under way is to write. */
+  #written = 0
+  #rest = 0
+  #writeResult: number | undefined
+
+  /** @param onFinished told before whoever began it */
+  constructor(
+    queue: RequestQueue,
+    fd: number,
+    file: { readonly name: string },
+    onFinished: (writing: Writing) => void,
+  ) {
+    this.#queue = queue
+    this.#file = file
+    this.#onFinished = onFinished
+    this.#write.fd = fd
+    this.#write.settle = result => this.#onWritten(result)
+    this.#sync = syncRequest(fd, IORING_FSYNC_DATASYNC)
+    this.#sync.settle = result => this.#onSynced(result)
+    this.#alone = [this.#write]
+    this.#chain = [this.#write, this.#sync]
+  }
+
+  /** Somebody blocks the thread for it. */
+  set isUrgent(urgent: boolean) {
+    this.#write.urgent = urgent
+    this.#sync.urgent = urgent
+  }
+
+  begin(
     buffer: DiskBuffer,
     offset: number,
     length: number,
     position: number,
     mode: SyncMode | undefined,
+    isUrgent: boolean,
     done: Done,
   ): void {
-    const at = resumeAt(written)
-    const { fd, name } = this
-    const rest = length - at
-    const write = transfer(IORING_OP_WRITE, fd, buffer, offset + at, rest, position + at)
-    const again = (from: number) =>
-      this.#writeFrom(from, buffer, offset, length, position, mode, done)
+    this.#buffer = buffer
+    this.#offset = offset
+    this.#length = length
+    this.#position = position
+    this.#mode = mode
+    this.#done = done
+    this.isUrgent = isUrgent
+    this.#written = 0
+    this.#push()
+  }
 
-    const afterWrite = (result: number) => {
-      if (isTransient(result)) return again(written)
-      if (result < 0) return done(new SystemError(result, 'write', name))
-      try {
-        again(progress(written, at + result, name))
-      } catch (stuck) {
-        done(stuck as Error)
-      }
+  /** Writes from what is written on. */
+  #push(): void {
+    const at = resumeAt(this.#written)
+    const write = this.#write
+    const mode = this.#mode
+    this.#rest = this.#length - at
+    this.#writeResult = undefined
+    write.memory = this.#buffer!.memory.id
+    write.memoryOffset = this.#offset + at
+    write.length = this.#rest
+    write.offset = this.#position + at
+    write.opFlags = mode === 'dsync' ? RWF_DSYNC : 0
+    write.sqeFlags = mode === 'fdatasync' ? IOSQE_IO_LINK : 0
+    write.quietResult = mode === 'fdatasync' ? this.#rest : NEVER_QUIET
+    try {
+      this.#queue.push(mode === 'fdatasync' ? this.#chain : this.#alone)
+    } catch (error) {
+      this.#finish(error as Error)
     }
+  }
 
-    if (mode !== 'fdatasync') {
-      write.settle = result => {
-        this.#committing.delete(write)
-        if (result === rest) done(undefined)
-        else afterWrite(result)
-      }
-      if (mode === 'dsync') {
-        write.opFlags = RWF_DSYNC
-        this.#pushCommit([write])
-      } else this.#queue.push([write])
+  #onWritten(result: number): void {
+    if (this.#mode === 'fdatasync') this.#writeResult = result
+    else this.#afterWrite(result)
+  }
+
+  /** The last of a chain completes last, also when the kernel cancels it. */
+  #onSynced(result: number): void {
+    if (this.#writeResult === undefined) this.#finish(new SystemError(-5, 'write', this.#file.name))
+    else if (this.#writeResult !== this.#rest) this.#afterWrite(this.#writeResult)
+    else this.#finish(this.#errorOf(result, 'fdatasync'))
+  }
+
+  #afterWrite(result: number): void {
+    if (result < 0 && !isTransient(result)) {
+      this.#finish(this.#errorOf(result, 'write'))
       return
     }
-    write.sqeFlags = IOSQE_IO_LINK
-    write.quietResult = rest
-    const sync = syncRequest(fd, IORING_FSYNC_DATASYNC)
-    let writeResult: number | undefined
-    write.settle = result => {
-      this.#committing.delete(write)
-      writeResult = result
+    if (result === this.#rest) {
+      this.#finish(undefined)
+      return
     }
-    // The last of a chain completes last, also when the kernel cancels it.
-    sync.settle = result => {
-      this.#committing.delete(sync)
-      if (writeResult === undefined) return done(new SystemError(-5, 'write', name))
-      if (writeResult !== rest) return afterWrite(writeResult)
-      done(result < 0 ? new SystemError(result, 'fdatasync', name) : undefined)
+    try {
+      const after = resumeAt(this.#written) + result
+      if (result >= 0) this.#written = progress(this.#written, after, this.#file.name)
+    } catch (stuck) {
+      this.#finish(stuck as Error)
+      return
     }
-    this.#pushCommit([write, sync])
+    this.#push()
+  }
+
+  #errorOf(result: number, syscall: string): Error | undefined {
+    return result < 0 ? new SystemError(result, syscall, this.#file.name) : undefined
+  }
+
+  /** Whoever is told may begin the next one with this very object. */
+  #finish(error: Error | undefined): void {
+    const done = this.#done
+    this.#done = ignore
+    this.#buffer = undefined
+    this.#onFinished(this)
+    done(error)
   }
 }
+
+function ignore(): void {}
 
 function isTransient(result: number): boolean {
   if (result >= 0) return false

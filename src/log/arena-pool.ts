@@ -1,11 +1,14 @@
 /** The memory of groups on their way: a fixed number of arenas, made when first needed, used again. */
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
+import { Waiters } from './waiters.ts'
 
-/** Aligned memory for one group of the longest kind. The pages that nobody touches cost nothing. */
+/** What one group of the longest kind needs: aligned memory, of which the pages that nobody touches cost
+ *  nothing, and room for those who wait for it. */
 export class Arena {
   readonly buffer: DiskBuffer
   readonly words: Uint32Array
+  readonly waiters = new Waiters()
 
   constructor(bytes: number) {
     this.buffer = allocateBuffer(bytes)

@@ -79,7 +79,6 @@ export interface Committed {
   /** Records that begin in it. */
   readonly begun: number
   readonly recordBytes: number
-  readonly writtenBytes: number
   readonly openedAt: number
   readonly submittedAt: number
 }
@@ -115,20 +114,22 @@ export class CommitMetrics {
     this.#path = path
   }
 
-  committed(group: Committed): void {
+  /** @param writtenBytes headers and padding included */
+  committed(group: Committed, writtenBytes: number): void {
     const now = performance.now()
     const microseconds = toMicroseconds(now - group.submittedAt)
     this.#groups++
     this.#records += group.begun
     this.#recordBytes += group.recordBytes
-    this.#writtenBytes += group.writtenBytes
+    this.#writtenBytes += writtenBytes
     this.#histograms ??= makeHistograms()
     this.#histograms.appendToDurable.record(toMicroseconds(now - group.openedAt))
     this.#histograms.commit.record(microseconds)
     this.#histograms.recordsPerGroup.record(group.count)
-    this.#histograms.bytesPerGroup.record(group.writtenBytes)
+    this.#histograms.bytesPerGroup.record(writtenBytes)
     if (!commits.hasSubscribers) return
-    const { lsn, begun: records, writtenBytes: bytes } = group
+    const { lsn, begun: records } = group
+    const bytes = writtenBytes
     commits.publish({ path: this.#path, lsn, records, bytes, microseconds } satisfies CommitEvent)
   }
 

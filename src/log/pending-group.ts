@@ -12,13 +12,7 @@ import {
 import type { Arena } from './arena-pool.ts'
 import type { Fragments } from './fragments.ts'
 import type { LiveSegment } from './live-chain.ts'
-
-export interface Waiter {
-  resolve(lsn: number): void
-  reject(error: Error): void
-  /** What the promise resolves to. */
-  readonly lsn: number
-}
+import type { Waiters } from './waiters.ts'
 
 export class PendingGroup {
   readonly arena: Arena
@@ -27,7 +21,6 @@ export class PendingGroup {
   readonly lsn: number
   /** The end of the log before it. */
   readonly previousEnd: number
-  readonly waiters: Waiter[] = []
   /** Which part of a batch that is longer than one group (BATCH_*). */
   batch: number = BATCH_NONE
   /** Bytes used, the group's header included. */
@@ -104,6 +97,10 @@ export class PendingGroup {
       batch: this.batch,
     }
     return sealGroup(this.arena.buffer.bytes, group, alignment)
+  }
+
+  get waiters(): Waiters {
+    return this.arena.waiters
   }
 
   get bytes(): Uint8Array {

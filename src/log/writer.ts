@@ -25,7 +25,8 @@ import { PendingGroup, readPending } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { SegmentMaker } from './segment-maker.ts'
 import { SegmentSupply } from './segment-supply.ts'
-import { WaitingRoom } from './waiting-room.ts'
+import type { Reject, Resolve, WhenDurable } from './waiters.ts'
+import { type WaitingAppend, WaitingRoom } from './waiting-room.ts'
 
 export interface WriterParts {
   readonly clock: Clock
@@ -57,6 +58,15 @@ export interface WriterParts {
   readonly onForked: () => void
   /** Told each time that the durable LSN has moved. */
   readonly onDurable: (durableLsn: number) => void
+}
+
+// What the executor of the promise that was made last was given: one executor for all of them, since a
+// closure for each record is garbage.
+let resolveTaken: Resolve
+let rejectTaken: Reject
+const takeSettlers = (resolve: Resolve, reject: Reject) => {
+  resolveTaken = resolve
+  rejectTaken = reject
 }
 
 export class Writer {
@@ -156,14 +166,19 @@ export class Writer {
 
   /**
    * Takes a record, or throws with nothing taken.
+   * @param whenDurable told once, when it is or never will be
    * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_BACKPRESSURE, ERR_RIOLOG_NO_SPACE,
    *   ERR_RIOLOG_POISONED
    */
-  append(payload: Uint8Array): number {
+  append(payload: Uint8Array, whenDurable: WhenDurable | undefined): number {
     this.#refuse(payload.length)
     const { bytes, flags } = this.#parts.codec.pack(payload)
     const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
-    if (lsn !== undefined) return lsn
+    if (lsn !== undefined) {
+      if (whenDurable !== undefined)
+        this.#queue.lastPending()!.waiters.addCallback(whenDurable, lsn)
+      return lsn
+    }
     if (isLong(bytes.length, this.#dimensions)) this.#refusedBatch = [bytes.length]
     throw this.#noRoom()
   }
@@ -175,7 +190,7 @@ export class Writer {
   appendBatch(payloads: readonly Uint8Array[]): number[] {
     for (const payload of payloads) this.#refuse(payload.length)
     if (payloads.length === 0) return []
-    if (payloads.length === 1) return [this.append(payloads[0])]
+    if (payloads.length === 1) return [this.append(payloads[0], undefined)]
     const { codec } = this.#parts
     const records = payloads.map(payload => codec.pack(payload))
     const lengths = records.map(({ bytes }) => bytes.length)
@@ -193,18 +208,25 @@ export class Writer {
     return records.map(({ bytes, flags }) => this.#take(group, bytes, flags))
   }
 
-  /** Takes a record as soon as there is room; resolves to its LSN once it is durable. */
+  /**
+   * Takes a record as soon as there is room; resolves to its LSN once it is durable.
+   * @throws what {@link append} throws but ERR_RIOLOG_BACKPRESSURE
+   */
   appendDurable(payload: Uint8Array): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#refuse(payload.length)
-      const record = this.#parts.codec.pack(payload)
-      if (!this.#room.hasAppends && this.#takeWaiting(record, resolve, reject)) return
+    this.#refuse(payload.length)
+    const { bytes, flags } = this.#parts.codec.pack(payload)
+    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
+    const promise = new Promise<number>(takeSettlers)
+    if (lsn !== undefined)
+      this.#queue.lastPending()!.waiters.addPromise(resolveTaken, rejectTaken, lsn)
+    else {
       this.#askAgain()
       // The caller may reuse its bytes at once, here too.
-      const { bytes, flags } = record
-      this.#room.addAppend({ record: { bytes: Buffer.from(bytes), flags }, resolve, reject })
+      const record = { bytes: Buffer.from(bytes), flags }
+      this.#room.addAppend({ record, resolve: resolveTaken, reject: rejectTaken })
       this.#health.asked()
-    })
+    }
+    return promise
   }
 
   /** Resolves once a record of a group's length would be taken, and what was refused last. */
@@ -238,14 +260,10 @@ export class Writer {
     return group && this.#take(group, bytes, flags)
   }
 
-  /** The same, for one who is told when it is durable; false when there is no room. */
-  #takeWaiting(
-    record: Packed,
-    resolve: (lsn: number) => void,
-    reject: (error: unknown) => void,
-  ): boolean {
+  /** The same, for one who has waited for room; false when there is none. */
+  #takeWaiting({ record, resolve, reject }: WaitingAppend): boolean {
     const lsn = this.#takeRecord(record.bytes, record.flags)
-    if (lsn !== undefined) this.#queue.lastPending()!.waiters.push({ resolve, reject, lsn })
+    if (lsn !== undefined) this.#queue.lastPending()!.waiters.addPromise(resolve, reject, lsn)
     return lsn !== undefined
   }
 
@@ -387,7 +405,7 @@ export class Writer {
 
   #offerRoom(): void {
     this.#room.offer(
-      ({ record, resolve, reject }) => this.#takeWaiting(record, resolve, reject),
+      waiting => this.#takeWaiting(waiting),
       () => this.#hasRoom(),
     )
   }
