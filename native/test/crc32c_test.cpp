@@ -48,6 +48,26 @@ TEST("crc32c: this CPU's version equals the portable one, lengths 0 to 300, alig
   }
 }
 
+TEST("crc32c: the same around the lengths where lanes begin, end and are put together") {
+  Random random(3);
+  std::vector<uint8_t> bytes(16384);
+  random.fill(bytes.data(), bytes.size());
+  for (const size_t lane : {128, 1024}) {
+    for (size_t lanes = 0; lanes <= 12; lanes += 3) {
+      for (size_t around = 0; around <= 24; around++) {
+        const size_t length = lanes * lane + around;
+        if (length < 12 || length > bytes.size() + 12) continue;
+        const size_t offset = around % 8;
+        const size_t used =
+            length - 12 + offset > bytes.size() ? bytes.size() - offset : length - 12;
+        const auto seed = static_cast<uint32_t>(random.next());
+        CHECK_EQUAL(crc32c(seed, bytes.data() + offset, used),
+                    crc32cPortable(seed, bytes.data() + offset, used));
+      }
+    }
+  }
+}
+
 TEST("crc32c: in two parts it equals the whole, for every cut") {
   Random random(2);
   std::vector<uint8_t> bytes(300);
