@@ -115,7 +115,16 @@ export interface Addon {
     payloadLength: number,
     recordCount: number,
     batch: number,
+    payloadCrc?: number,
   ): boolean
+  sealRecords(
+    bytes: Uint8Array,
+    saltLow: number,
+    saltHigh: number,
+    lsn: number,
+    payloadLength: number,
+    recordCount: number,
+  ): number
   verifyGroup(
     bytes: Uint8Array,
     offset: number,

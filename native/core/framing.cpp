@@ -90,11 +90,10 @@ GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, siz
   return future ? GroupStatus::kFuture : GroupStatus::kWhole;
 }
 
-bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept {
-  const size_t end = kGroupHeaderBytes + size_t{fields.payloadLength};
-  if (end > paddedLength || fields.batch > kBatchLast) return false;
-
-  uint32_t payloadCrc = 0;
+bool sealRecords(uint8_t* bytes, Place place, uint32_t payloadLength, uint32_t expectedRecords,
+                 uint32_t* payloadCrc) noexcept {
+  const size_t end = kGroupHeaderBytes + size_t{payloadLength};
+  uint32_t crc = 0;
   uint32_t recordCount = 0;
   size_t offset = kGroupHeaderBytes;
   while (offset < end) {
@@ -102,9 +101,9 @@ bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) n
     RecordHeader record = loadRecordHeader(bytes + offset);
     if (record.length > end - offset - kRecordHeaderBytes) return false;
     if ((record.flags & ~kKnownRecordFlags) != 0) return false;
-    record.crc = recordCrc(bytes + offset, record.length, {fields.salt, fields.lsn + offset});
+    record.crc = recordCrc(bytes + offset, record.length, {place.salt, place.lsn + offset});
     std::memcpy(bytes + offset, &record.crc, sizeof record.crc);
-    payloadCrc = crc32c(payloadCrc, bytes + offset, kRecordHeaderBytes);
+    crc = crc32c(crc, bytes + offset, kRecordHeaderBytes);
 
     const size_t used = offset + kRecordHeaderBytes + record.length;
     offset += alignUp(kRecordHeaderBytes + size_t{record.length}, kRecordAlignment);
@@ -112,15 +111,28 @@ bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) n
     std::memset(bytes + used, 0, offset - used);
     recordCount++;
   }
-  if (recordCount != fields.recordCount) return false;
+  *payloadCrc = crc;
+  return recordCount == expectedRecords;
+}
+
+bool sealHeader(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept {
+  const size_t end = kGroupHeaderBytes + size_t{fields.payloadLength};
+  if (end > paddedLength || fields.batch > kBatchLast) return false;
   std::memset(bytes + end, 0, paddedLength - end);
 
   GroupHeader header = fields;
-  header.payloadCrc = payloadCrc;
   std::memset(header.reserved, 0, sizeof header.reserved);
   header.headerCrc = groupHeaderCrc(header);
   std::memcpy(bytes, &header, sizeof header);
   return true;
+}
+
+bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept {
+  if (kGroupHeaderBytes + size_t{fields.payloadLength} > paddedLength) return false;
+  GroupHeader header = fields;
+  const Place place{fields.salt, fields.lsn};
+  return sealRecords(bytes, place, fields.payloadLength, fields.recordCount, &header.payloadCrc) &&
+         sealHeader(bytes, paddedLength, header);
 }
 
 }  // namespace riolog

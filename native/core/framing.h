@@ -100,4 +100,11 @@ RecordStatus verifyRecord(const uint8_t* bytes, size_t available, Place place,
 // upon which nothing may be written to a disk.
 bool sealGroup(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept;
 
+// The same in two parts, for a group that has to wait for the disk: what costs time is done before
+// its turn comes. First the records, which gives the header its `payloadCrc`; then, when it is
+// known what is durable, the header and the padding behind the records.
+bool sealRecords(uint8_t* bytes, Place place, uint32_t payloadLength, uint32_t expectedRecords,
+                 uint32_t* payloadCrc) noexcept;
+bool sealHeader(uint8_t* bytes, size_t paddedLength, const GroupHeader& fields) noexcept;
+
 }  // namespace riolog

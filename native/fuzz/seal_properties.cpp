@@ -1,3 +1,4 @@
+#include <cstring>
 #include <vector>
 
 #include "core/crc32c.h"
@@ -125,6 +126,12 @@ const char* sealProperties(const uint8_t* input, size_t size) {
   const Written written = layOut(&from, &bytes);
   const Exact sealed(bytes.data(), bytes.size());
   HOLDS(sealGroup(sealed.data(), sealed.size(), written.fields));
+  const Exact inParts(bytes.data(), bytes.size());
+  GroupHeader fields = written.fields;
+  HOLDS(sealRecords(inParts.data(), {fields.salt, fields.lsn}, fields.payloadLength,
+                    fields.recordCount, &fields.payloadCrc));
+  HOLDS(sealHeader(inParts.data(), inParts.size(), fields));
+  HOLDS(std::memcmp(inParts.data(), sealed.data(), sealed.size()) == 0);
   bytes.assign(sealed.data(), sealed.data() + sealed.size());
   HOLDS(verify(bytes, {written.fields.salt, written.fields.lsn}) == GroupStatus::kWhole);
   if (const char* wrong = recordsHold(bytes, written)) return wrong;

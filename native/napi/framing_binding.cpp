@@ -70,7 +70,7 @@ Napi::Value verifyRecordAt(const Napi::CallbackInfo& info) {
 }
 
 // (bytes, paddedLength, saltLow, saltHigh, lsn, previousEnd, durableLsn, payloadLength,
-// recordCount, batch) -> boolean
+// recordCount, batch, payloadCrc) -> boolean. Without a `payloadCrc` the records are sealed, too.
 Napi::Value sealGroupIn(const Napi::CallbackInfo& info) {
   auto bytes = info[0].As<Napi::Uint8Array>();
   const size_t paddedLength = info[1].As<Napi::Number>().Uint32Value();
@@ -82,9 +82,24 @@ Napi::Value sealGroupIn(const Napi::CallbackInfo& info) {
   fields.payloadLength = info[7].As<Napi::Number>().Uint32Value();
   fields.recordCount = info[8].As<Napi::Number>().Uint32Value();
   fields.batch = info[9].As<Napi::Number>().Uint32Value();
-  const bool sealed =
-      paddedLength <= bytes.ByteLength() && sealGroup(bytes.Data(), paddedLength, fields);
-  return Napi::Boolean::New(info.Env(), sealed);
+  if (paddedLength > bytes.ByteLength()) return Napi::Boolean::New(info.Env(), false);
+  if (!info[10].IsNumber()) {
+    return Napi::Boolean::New(info.Env(), sealGroup(bytes.Data(), paddedLength, fields));
+  }
+  fields.payloadCrc = info[10].As<Napi::Number>().Uint32Value();
+  return Napi::Boolean::New(info.Env(), sealHeader(bytes.Data(), paddedLength, fields));
+}
+
+// (bytes, saltLow, saltHigh, lsn, payloadLength, recordCount) -> payloadCrc, or -1
+Napi::Value sealRecordsIn(const Napi::CallbackInfo& info) {
+  auto bytes = info[0].As<Napi::Uint8Array>();
+  const Place place{toUint64(info[1], info[2]), toLsn(info[3])};
+  const uint32_t payloadLength = info[4].As<Napi::Number>().Uint32Value();
+  const uint32_t recordCount = info[5].As<Napi::Number>().Uint32Value();
+  uint32_t payloadCrc = 0;
+  const bool sealed = kGroupHeaderBytes + size_t{payloadLength} <= bytes.ByteLength() &&
+                      sealRecords(bytes.Data(), place, payloadLength, recordCount, &payloadCrc);
+  return Napi::Number::New(info.Env(), sealed ? static_cast<double>(payloadCrc) : -1);
 }
 
 // (crc, bytes, from, to) -> CRC32C
@@ -108,6 +123,7 @@ void exportFraming(Napi::Env env, Napi::Object exports) {
   exports.Set("readGroupHeader", Napi::Function::New(env, readGroupHeaderAt));
   exports.Set("verifyRecord", Napi::Function::New(env, verifyRecordAt));
   exports.Set("sealGroup", Napi::Function::New(env, sealGroupIn));
+  exports.Set("sealRecords", Napi::Function::New(env, sealRecordsIn));
   exports.Set("crc32c", Napi::Function::New(env, checksum));
   exports.Set("crc32cVersion", crc32cVersion());
   exports.Set("groupHeaderBytes", kGroupHeaderBytes);

@@ -360,6 +360,22 @@ TEST("framing: sealing refuses what would not verify, and writes nothing out of 
   CHECK(!sealsWith([](uint8_t* bytes, Header&, size_t&) { bytes[64 + 8 + 3] |= 0x80; }));
 }
 
+TEST("framing: in two parts sealing comes to the same bytes, whatever is durable by then") {
+  Sealed group = seal({0, 1, 40, 300, 5000});
+  std::vector<uint8_t> bytes = group.bytes;
+  GroupHeader fields = group.fields;
+  uint32_t crc = 0;
+  CHECK(sealRecords(bytes.data(), kPlace, fields.payloadLength, fields.recordCount, &crc));
+  fields.payloadCrc = crc;
+  CHECK(sealHeader(bytes.data(), bytes.size(), fields));
+  CHECK(bytes == group.bytes);
+  fields.durableLsn += 4096;
+  CHECK(sealHeader(bytes.data(), bytes.size(), fields));
+  CHECK_EQUAL(verify(bytes), GroupStatus::kWhole);
+  CHECK(!sealRecords(bytes.data(), kPlace, fields.payloadLength, fields.recordCount + 1, &crc));
+  CHECK(!sealHeader(bytes.data(), group.end - 1, fields));
+}
+
 TEST("framing: sealing bounds every record length") {
   const Sealed group = seal({40, 40});
   Guarded guarded(group.end);

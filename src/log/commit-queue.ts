@@ -123,6 +123,23 @@ export class CommitQueue {
     if (group === undefined || group.count === 0) return
     this.#position = group.end(this.#alignment)
     this.#closed.push(group)
+    // The disk works meanwhile, and would wait for it later.
+    if (this.isBusy || this.#closed.length > 1) this.#sealing(() => group.sealEarly())
+  }
+
+  /** A group that does not hold what was counted is a bug; nothing may be written on top of it. */
+  #sealing<T>(seal: () => T): T | undefined {
+    try {
+      return seal()
+    } catch (error) {
+      this.#parts.health.fail(error)
+      return undefined
+    }
+  }
+
+  /** As many commits are in flight as may be. */
+  get isBusy(): boolean {
+    return this.#unanswered >= this.#parts.commitsInFlight
   }
 
   /** An open group without records gives its arena to the one that replaces it. */
@@ -167,7 +184,7 @@ export class CommitQueue {
 
   /** Cuts as soon as a commit may be in flight, behind what this turn of the event loop appends. */
   cutSoon(): void {
-    if (this.#unanswered < this.#parts.commitsInFlight) this.#scheduleCut()
+    if (!this.isBusy) this.#scheduleCut()
   }
 
   /**
@@ -230,8 +247,8 @@ export class CommitQueue {
   }
 
   #cut(): void {
-    const { commitsInFlight, health } = this.#parts
-    while (this.#unanswered < commitsInFlight && health.poison === undefined) {
+    const { health } = this.#parts
+    while (!this.isBusy && health.poison === undefined) {
       if (this.#closed.length === 0 && this.#mayCut(this.#open)) this.closeOpen()
       const group = this.#closed.shift()
       if (group === undefined) return
@@ -256,14 +273,8 @@ export class CommitQueue {
   #submit(group: PendingGroup): void {
     const { health, sync } = this.#parts
     this.#inFlight.push(group)
-    let length: number
-    try {
-      length = group.seal(this.#syncedLsn, this.#alignment)
-    } catch (error) {
-      // A group that does not hold what was counted is a bug; nothing may be written on top of it.
-      health.fail(error)
-      return
-    }
+    const length = this.#sealing(() => group.seal(this.#syncedLsn, this.#alignment))
+    if (length === undefined) return
     const { file, base } = group.segment
     group.submittedAt = performance.now()
     group.sequence = ++this.#submitted

@@ -8,6 +8,7 @@ import {
   RECORD_GOES_ON,
   type StoredRecord,
   sealGroup,
+  sealRecords,
 } from '../segment/group.ts'
 import type { Arena } from './arena-pool.ts'
 import type { Fragments } from './fragments.ts'
@@ -41,6 +42,7 @@ export class PendingGroup {
   isDurable = false
   /** Nothing more is waited for before it is cut: a flush asked, or its delay is over. */
   isDue = false
+  #payloadCrc: number | undefined
   readonly #limit: number
 
   constructor(
@@ -85,6 +87,13 @@ export class PendingGroup {
     return this.lsn + alignUp(this.fill, alignment)
   }
 
+  /** Nothing is added any more, and the disk is busy: what can be done before its turn comes. */
+  sealEarly(): void {
+    const place = { salt: this.segment.header.salt, lsn: this.lsn }
+    const payloadBytes = this.fill - GROUP_HEADER_BYTES
+    this.#payloadCrc = sealRecords(this.bytes, place, payloadBytes, this.count)
+  }
+
   /** Completes the group's bytes; returns their number. D is read now, as late as can be. */
   seal(durableLsn: number, alignment: number): number {
     const group = {
@@ -96,7 +105,7 @@ export class PendingGroup {
       recordCount: this.count,
       batch: this.batch,
     }
-    return sealGroup(this.arena.buffer.bytes, group, alignment)
+    return sealGroup(this.bytes, group, alignment, this.#payloadCrc)
   }
 
   get waiters(): Waiters {

@@ -95,9 +95,15 @@ export interface SealedFields extends GroupInfo {
 /**
  * Completes a group whose records stand in `bytes` from byte 64 on, and returns its length, padding
  * included.
+ * @param payloadCrc what {@link sealRecords} has given; without it the records are sealed here
  * @throws Error when the records are not what the fields say: a bug, and nothing may be written
  */
-export function sealGroup(bytes: Uint8Array, group: SealedFields, alignment: number): number {
+export function sealGroup(
+  bytes: Uint8Array,
+  group: SealedFields,
+  alignment: number,
+  payloadCrc?: number,
+): number {
   const paddedBytes = alignUp(GROUP_HEADER_BYTES + group.payloadBytes, alignment)
   const sealed = addon().sealGroup(
     bytes,
@@ -110,9 +116,29 @@ export function sealGroup(bytes: Uint8Array, group: SealedFields, alignment: num
     group.payloadBytes,
     group.recordCount,
     group.batch,
+    payloadCrc,
   )
-  if (!sealed) throw new Error(`group at LSN ${group.lsn} does not hold what its writer counted`)
+  if (!sealed) throw notAsCounted(group.lsn)
   return paddedBytes
+}
+
+/**
+ * The part of {@link sealGroup} that costs time, for a group that has to wait for the disk.
+ * @throws what {@link sealGroup} throws
+ */
+export function sealRecords(
+  bytes: Uint8Array,
+  { salt, lsn }: Place,
+  payloadBytes: number,
+  recordCount: number,
+): number {
+  const crc = addon().sealRecords(bytes, salt.low, salt.high, lsn, payloadBytes, recordCount)
+  if (crc < 0) throw notAsCounted(lsn)
+  return crc
+}
+
+function notAsCounted(lsn: number): Error {
+  return new Error(`group at LSN ${lsn} does not hold what its writer counted`)
 }
 
 /** Of {@link verifyRecord}: it verifies, but has a flag that is not known here. */
