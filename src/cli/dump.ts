@@ -90,7 +90,8 @@ function openerOf(options: KeyOptions): (stored: StoredBytes, group: SurveyedGro
     { compression: 'none', encryption: { ...encryption, acceptPlain } },
     READS,
   )
-  return (stored, { header }) => codec.open(stored, { header, lsn: stored.lsn })
+  return ({ bytes, flags, lsn }, { header }) =>
+    codec.open(Buffer.from(bytes), flags, { header, lsn })
 }
 
 function rangeOf(item: Surveyed): [number, number] {

@@ -65,13 +65,13 @@ export class Codec {
   }
 
   /**
-   * A copy of what {@link seal} was given.
+   * What {@link seal} was given; of a plain record the very same buffer.
    * @throws ERR_RIOLOG_KEY, CorruptionError
    */
-  open({ bytes, flags }: Packed, place: RecordPlace): Buffer {
+  open(bytes: Buffer, flags: number, place: RecordPlace): Buffer {
     if ((flags & RECORD_ENCRYPTED) !== 0) return open(bytes, flags, place, this.#keys)
     this.#keys.refusePlain(place.lsn)
-    return Buffer.from(bytes)
+    return bytes
   }
 
   /**

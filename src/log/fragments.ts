@@ -11,8 +11,8 @@ export interface Piece {
   readonly lsn: number
   /** RECORD_* */
   readonly flags: number
-  /** A view, which may change when {@link Fragments.take} has returned. */
-  readonly bytes: Uint8Array
+  /** Its own from now on: whoever is given the record may get this very buffer. */
+  readonly bytes: Buffer
 }
 
 export class Fragments {
@@ -54,7 +54,7 @@ export class Fragments {
         lsn,
       )
     }
-    const bytes = this.#codec.open(piece, { header: segment.header, lsn })
+    const bytes = this.#codec.open(piece.bytes, flags, { header: segment.header, lsn })
     if (isFirst && !goesOn) return this.#finished(piece, bytes)
     if (isFirst) this.#first = piece
     this.#parts.push(bytes)

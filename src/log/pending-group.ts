@@ -137,13 +137,17 @@ export function readPending(
   const found = at < 0 ? undefined : groups[at].recordAt(lsn)
   if (found === undefined) return undefined
   let { segment, bytes } = groups[at]
-  const piece = { ...found, segment, bytes: bytes.subarray(found.from, found.to) }
+  const piece = { ...found, segment, bytes: copyOf(bytes, found) }
   let whole = fragments.take(piece)
   for (const group of groups.slice(at + 1)) {
     if (whole !== undefined || (found.flags & RECORD_GOES_ON) === 0) break
     const next = group.recordAt(group.lsn + GROUP_HEADER_BYTES)!
     ;({ segment, bytes } = group)
-    whole = fragments.take({ ...next, segment, bytes: bytes.subarray(next.from, next.to) })
+    whole = fragments.take({ ...next, segment, bytes: copyOf(bytes, next) })
   }
   return whole?.data
+}
+
+function copyOf(bytes: Uint8Array, { from, to }: StoredRecord): Buffer {
+  return Buffer.from(bytes.subarray(from, to))
 }

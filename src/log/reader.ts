@@ -25,7 +25,7 @@ import {
   recordsOf,
   verifyRecord,
 } from '../segment/group.ts'
-import { Window } from '../segment/window.ts'
+import { Window, type WindowGroup } from '../segment/window.ts'
 import type { Codec } from './codec.ts'
 import { Fragments } from './fragments.ts'
 import { futureRecord, type LiveChain, type LiveSegment } from './live-chain.ts'
@@ -142,7 +142,8 @@ export class Reader {
       const [next] = recordsOf(bytes, 0, group)
       const goesOn = next !== undefined && (next.flags & RECORD_GOES_ON) !== 0
       if (next === undefined || (goesOn && group.recordCount > 1)) break
-      const piece = { ...next, segment: at.segment, bytes: bytes.subarray(next.from, next.to) }
+      const copy = Buffer.from(bytes.subarray(next.from, next.to))
+      const piece = { ...next, segment: at.segment, bytes: copy }
       const found = fragments.take(piece)
       if (found !== undefined) return found.data
       at = this.#behind(at.segment, groupEnd)
@@ -294,26 +295,58 @@ export class Reader {
 
   /**
    * The group at a durable place, whose bytes are good until the window is used again.
+   * @param readsOn what is behind it will be asked for, too: it is read ahead
    * @throws CorruptionError, SystemError
    */
-  group(position: Position, end: number, window: Window): Promise<LoadedGroup> {
-    return this.#tracked(() => this.#group(position, end, window))
+  group(position: Position, end: number, window: Window, readsOn = false): Promise<LoadedGroup> {
+    return this.#tracked(() => this.#group(position, end, window, readsOn))
   }
 
-  async #group({ segment, lsn }: Position, end: number, window: Window): Promise<LoadedGroup> {
-    const { maxGroup, alignment } = this.#chain
-    const { base, file, header } = segment
+  async #group(
+    { segment, lsn }: Position,
+    end: number,
+    window: Window,
+    readsOn = false,
+  ): Promise<LoadedGroup> {
     this.#refuseRetired(segment, lsn)
-    const limit = this.#readLimit(segment, end)
-    const place = { salt: header.salt, lsn }
-    const { found, bytes } = await this.#chain.reading(segment, () =>
-      window.group(file, lsn - base, place, maxGroup, limit - base),
+    const limit = this.#readLimit(segment, end) - segment.base
+    const place = { salt: segment.header.salt, lsn }
+    const { maxGroup } = this.#chain
+    // Nobody may close the file under a read that was begun and then forgotten.
+    const hold = (read: () => Promise<void>) =>
+      this.#tracked(() => this.#chain.reading(segment, read))
+    const loaded = await this.#chain.reading(segment, () =>
+      window.group(
+        segment.file,
+        lsn - segment.base,
+        place,
+        maxGroup,
+        limit,
+        readsOn ? hold : undefined,
+      ),
     )
-    if (found.kind === 'future') throw futureRecord(header.number, lsn)
+    return this.#wholeGroup(segment, lsn, loaded)
+  }
+
+  /** The same of what the window has already; undefined where there is more to it, which {@link group} tells. */
+  groupAtHand({ segment, lsn }: Position, end: number, window: Window): LoadedGroup | undefined {
+    if (segment.retired) return undefined
+    const limit = this.#readLimit(segment, end) - segment.base
+    const place = { salt: segment.header.salt, lsn }
+    const { maxGroup } = this.#chain
+    const at = lsn - segment.base
+    const loaded = window.heldGroup(segment.file, at, place, maxGroup, limit)
+    if (loaded?.found.kind !== 'whole') return undefined
+    const found = this.#wholeGroup(segment, lsn, loaded)
+    return found.end > this.#trimLsn() ? found : undefined
+  }
+
+  #wholeGroup(segment: LiveSegment, lsn: number, { found, bytes }: WindowGroup): LoadedGroup {
+    if (found.kind === 'future') throw futureRecord(segment.header.number, lsn)
     if (found.kind !== 'whole') {
       throw corrupt('a group below the durable LSN does not verify', segment, lsn)
     }
-    return { group: found.group, end: groupEnd(found.group, alignment), bytes }
+    return { group: found.group, end: groupEnd(found.group, this.#chain.alignment), bytes }
   }
 
   /**

@@ -78,7 +78,7 @@ export class ReverseScan extends RecordIterator {
     const long = this.#long
     this.#long = undefined
     if ((flags & RECORD_GOES_ON) !== 0) return { lsn, data: long! }
-    const bytes = this.#bytes.subarray(from, to)
+    const bytes = Buffer.from(this.#bytes.subarray(from, to))
     return this.#reader.fragments().take({ segment: this.#position!.segment, lsn, flags, bytes })
   }
 

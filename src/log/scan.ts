@@ -1,8 +1,10 @@
-import { recordsOf } from '../segment/group.ts'
+import { GROUP_HEADER_BYTES } from '../segment/format.ts'
+import { RecordCursor } from '../segment/group.ts'
+import { RecordCopies } from '../segment/record-copies.ts'
 import { Window } from '../segment/window.ts'
 import type { Fragments } from './fragments.ts'
 import type { LiveSegment } from './live-chain.ts'
-import type { Position, Reader } from './reader.ts'
+import type { LoadedGroup, Position, Reader } from './reader.ts'
 import type { LogRecord } from './record.ts'
 import { RecordIterator } from './record-iterator.ts'
 
@@ -35,8 +37,8 @@ export class Scan extends RecordIterator {
   #position: Position | undefined
   /** The end of the last group that was read. */
   #reached: number
-  #bytes: Uint8Array = new Uint8Array()
-  #records: ReturnType<typeof recordsOf> | undefined
+  readonly #copies = new RecordCopies()
+  #records: RecordCursor | undefined
   /** Of the group at hand. */
   #segment: LiveSegment | undefined
   #fragments: Fragments
@@ -72,19 +74,21 @@ export class Scan extends RecordIterator {
   }
 
   protected recordInGroup(): LogRecord | undefined {
-    for (;;) {
-      const next = this.#records?.next()
-      if (next === undefined || next.done) return undefined
-      const { lsn, flags, from, to } = next.value
-      if (lsn < this.#least) {
-        this.#fragments.pass()
-        continue
+    do {
+      const records = this.#records
+      while (records?.next()) {
+        const { lsn, flags, from, to } = records
+        if (lsn < this.#least) {
+          this.#fragments.pass()
+          continue
+        }
+        if (lsn >= this.#cut) break
+        const bytes = this.#copies.copy(from, to)
+        const value = this.#fragments.take({ segment: this.#segment!, lsn, flags, bytes })
+        if (value !== undefined) return value
       }
-      if (lsn >= this.#cut) return undefined
-      const bytes = this.#bytes.subarray(from, to)
-      const value = this.#fragments.take({ segment: this.#segment!, lsn, flags, bytes })
-      if (value !== undefined) return value
-    }
+    } while (this.#enterGroupAtHand())
+    return undefined
   }
 
   protected async advance(): Promise<boolean> {
@@ -138,20 +142,35 @@ export class Scan extends RecordIterator {
       if (position === undefined || position.lsn >= this.#to) return false
       const end = Math.min(position.segment.cut, this.#to)
       if (position.lsn < end) {
-        const loaded = await this.#reader.group(position, end, this.#window)
-        this.#position = { segment: position.segment, lsn: loaded.end }
-        this.#reached = loaded.end
-        if (loaded.end <= this.#least) continue // it only led to the place
-        this.#reader.refuseTrimmed(loaded)
-        this.#records = recordsOf(loaded.bytes, 0, loaded.group)
-        this.#bytes = loaded.bytes
-        this.#segment = position.segment
-        this.#cut = position.segment.cut
+        const loaded = await this.#reader.group(position, end, this.#window, true)
+        this.#enter(position.segment, loaded)
+        // Otherwise it only led to the place.
+        if (loaded.end > this.#least) this.#reader.refuseTrimmed(loaded)
         return true
       }
       const next = this.#reader.next(position.segment)
       if (next === undefined) return false
       this.#position = next
     }
+  }
+
+  /** The next group, if it takes no reading: small ones are at hand by the hundred. */
+  #enterGroupAtHand(): boolean {
+    const position = this.#started ? this.#position : undefined
+    if (position === undefined || position.lsn >= this.#to) return false
+    const end = Math.min(position.segment.cut, this.#to)
+    if (position.lsn >= end) return false
+    const loaded = this.#reader.groupAtHand(position, end, this.#window)
+    if (loaded !== undefined) this.#enter(position.segment, loaded)
+    return loaded !== undefined
+  }
+
+  #enter(segment: LiveSegment, loaded: LoadedGroup): void {
+    this.#position = { segment, lsn: loaded.end }
+    this.#reached = loaded.end
+    this.#records = new RecordCursor(loaded.bytes, 0, loaded.group)
+    this.#copies.begin(loaded.bytes, GROUP_HEADER_BYTES + loaded.group.payloadBytes)
+    this.#segment = segment
+    this.#cut = segment.cut
   }
 }

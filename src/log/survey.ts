@@ -308,7 +308,7 @@ export async function* survivors(
     }
     if (item.kind !== 'group') continue
     for (const piece of item.records()) {
-      const whole = fragments.take({ ...piece, segment: item })
+      const whole = fragments.take({ ...piece, bytes: Buffer.from(piece.bytes), segment: item })
       if (whole !== undefined) batch.push(whole)
     }
     const part = item.group.batch

@@ -170,17 +170,49 @@ export interface StoredRecord {
   readonly to: number
 }
 
-/** Each record of a verified group whose header stands at `offset`. */
+/** The records of a verified group whose header stands at `offset`, one after the other, without garbage. */
+export class RecordCursor implements StoredRecord {
+  lsn = 0
+  flags = 0
+  from = 0
+  to = 0
+  readonly #bytes: Uint8Array
+  readonly #offset: number
+  readonly #groupLsn: number
+  #left: number
+  #at = GROUP_HEADER_BYTES
+
+  constructor(bytes: Uint8Array, offset: number, group: GroupInfo) {
+    this.#bytes = bytes
+    this.#offset = offset
+    this.#groupLsn = group.lsn
+    this.#left = group.recordCount
+  }
+
+  /** Goes on to the next one; false when there is none. */
+  next(): boolean {
+    if (this.#left === 0) return false
+    this.#left--
+    const place = this.#offset + this.#at
+    const length = claimedLength(this.#bytes, place)
+    this.lsn = this.#groupLsn + this.#at
+    this.flags = flagsOf(this.#bytes, place)
+    this.from = place + RECORD_HEADER_BYTES
+    this.to = this.from + length
+    this.#at += recordSpan(length)
+    return true
+  }
+}
+
+/** The same, as objects of their own. */
 export function* recordsOf(
   bytes: Uint8Array,
   offset: number,
   group: GroupInfo,
 ): Generator<StoredRecord> {
-  let at = GROUP_HEADER_BYTES
-  for (let i = 0; i < group.recordCount; i++) {
-    const length = claimedLength(bytes, offset + at)
-    const from = offset + at + RECORD_HEADER_BYTES
-    yield { lsn: group.lsn + at, flags: flagsOf(bytes, offset + at), from, to: from + length }
-    at += recordSpan(length)
+  const cursor = new RecordCursor(bytes, offset, group)
+  while (cursor.next()) {
+    const { lsn, flags, from, to } = cursor
+    yield { lsn, flags, from, to }
   }
 }

@@ -2,18 +2,51 @@
 import { borrowBuffer, returnBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
 import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
-import { type GroupFinding, groupEnd, type Place, readGroupHeader, verifyGroup } from './group.ts'
+import {
+  type GroupFinding,
+  type GroupInfo,
+  groupEnd,
+  type Place,
+  readGroupHeader,
+  verifyGroup,
+} from './group.ts'
 
 /** Room for the longest group wherever it starts, and for some more: the longest read. */
 const WINDOW_BYTES = 2 * MIB + 4 * MAX_ALIGNMENT
+/** What stands before it of a group that begins in the read before: the longest group. */
+const CARRY_BYTES = MIB + 2 * MAX_ALIGNMENT
+
+/** Runs a read that goes on when whoever asked for it has turned to something else. */
+export type Hold = (read: () => Promise<void>) => Promise<void>
+
+/** Bytes of a file in memory: those from `from` on stand at `at`. */
+interface Stretch {
+  readonly file: DiskFile
+  readonly buffer: DiskBuffer
+  from: number
+  at: number
+  length: number
+}
+
+interface ReadAhead {
+  readonly stretch: Stretch
+  /** Never rejects: the same read without haste will tell why. */
+  readonly done: Promise<void>
+}
+
+export interface WindowGroup {
+  readonly found: GroupFinding
+  readonly bytes: Uint8Array
+}
 
 export class Window {
   /** As long as the longest read so far: a small log takes little memory. */
   #buffer: DiskBuffer | undefined
   readonly #alignment: number
-  #file: DiskFile | undefined
-  #from = 0
-  #length = 0
+  #held: Stretch | undefined
+  #ahead: ReadAhead | undefined
+  /** For the next read ahead. */
+  #spare: DiskBuffer | undefined
 
   constructor(alignment: number) {
     this.#alignment = alignment
@@ -22,18 +55,21 @@ export class Window {
   /**
    * The bytes of `file` from `position` on: at least `want` of them, unless the file or `limit` ends
    * before. They are good until the next call.
+   * @param hold who goes through a file from front to back says how it is read ahead: beginning with the
+   *   second read, so that whoever looks at the beginning alone pays for no more
    * @throws SystemError
    */
-  async load(file: DiskFile, position: number, want: number, limit: number): Promise<Uint8Array> {
-    const end = Math.min(position + want, limit)
-    if (end <= position) return new Uint8Array()
-    const held = file === this.#file && position >= this.#from && end <= this.#from + this.#length
-    if (!held) await this.#read(file, position, limit)
-    const last = Math.min(this.#from + this.#length, limit)
-    return this.#buffer!.bytes.subarray(
-      position - this.#from,
-      Math.max(last, position) - this.#from,
-    )
+  async load(
+    file: DiskFile,
+    position: number,
+    want: number,
+    limit: number,
+    hold?: Hold,
+  ): Promise<Uint8Array> {
+    const held = this.#heldBytes(file, position, want, limit)
+    if (held !== undefined) return held
+    await this.#read(file, position, want, limit, hold)
+    return this.#bytesFrom(position, limit)
   }
 
   /**
@@ -47,13 +83,42 @@ export class Window {
     place: Place,
     maxGroupBytes: number,
     limit: number,
-  ): Promise<{ found: GroupFinding; bytes: Uint8Array }> {
-    const head = await this.load(file, position, this.#alignment, limit)
+    hold?: Hold,
+  ): Promise<WindowGroup> {
+    const head = await this.load(file, position, this.#alignment, limit, hold)
     const header = readGroupHeader(head, 0, place, maxGroupBytes)
     if (header === undefined) return { found: { kind: 'none' }, bytes: head }
     // Its length is known now: what stands in the window already is not read again.
     const length = groupEnd(header, this.#alignment) - place.lsn
-    const bytes = await this.load(file, position, length, limit)
+    const bytes = await this.load(file, position, length, limit, hold)
+    return this.#verified(bytes, header, length, position, place, maxGroupBytes, limit)
+  }
+
+  /** The same without reading; undefined when all of the group is not there. */
+  heldGroup(
+    file: DiskFile,
+    position: number,
+    place: Place,
+    maxGroupBytes: number,
+    limit: number,
+  ): WindowGroup | undefined {
+    const head = this.#heldBytes(file, position, this.#alignment, limit)
+    const header = head && readGroupHeader(head, 0, place, maxGroupBytes)
+    if (header === undefined) return undefined
+    const length = groupEnd(header, this.#alignment) - place.lsn
+    const bytes = this.#heldBytes(file, position, length, limit)
+    return bytes && this.#verified(bytes, header, length, position, place, maxGroupBytes, limit)
+  }
+
+  #verified(
+    bytes: Uint8Array,
+    header: GroupInfo,
+    length: number,
+    position: number,
+    place: Place,
+    maxGroupBytes: number,
+    limit: number,
+  ): WindowGroup {
     if (position + length > limit) return { found: { kind: 'torn', group: header }, bytes }
     return { found: verifyGroup(bytes, 0, place, maxGroupBytes), bytes }
   }
@@ -62,24 +127,103 @@ export class Window {
   release(): void {
     this.forget()
     if (this.#buffer !== undefined) returnBuffer(this.#buffer)
+    if (this.#spare !== undefined) returnBuffer(this.#spare)
     this.#buffer = undefined
+    this.#spare = undefined
   }
 
   /** What was read may have changed since. */
   forget(): void {
-    this.#file = undefined
+    this.#held = undefined
+    const ahead = this.#ahead
+    this.#ahead = undefined
+    // The disk may still be writing into it.
+    ahead?.done.then(() => returnBuffer(ahead.stretch.buffer))
   }
 
-  async #read(file: DiskFile, position: number, limit: number): Promise<void> {
+  /** Undefined when what is wanted is not all there. */
+  #heldBytes(
+    file: DiskFile,
+    position: number,
+    want: number,
+    limit: number,
+  ): Uint8Array | undefined {
+    const end = Math.min(position + want, limit)
+    if (end <= position) return NOTHING
+    const held = this.#held
+    const isThere = held?.file === file && position >= held.from && end <= held.from + held.length
+    return isThere ? this.#bytesFrom(position, limit) : undefined
+  }
+
+  #bytesFrom(position: number, limit: number): Uint8Array {
+    const { buffer, from, at, length } = this.#held!
+    const last = Math.min(from + length, limit)
+    return buffer.bytes.subarray(at + position - from, at + Math.max(last, position) - from)
+  }
+
+  async #read(
+    file: DiskFile,
+    position: number,
+    want: number,
+    limit: number,
+    hold: Hold | undefined,
+  ): Promise<void> {
+    const goesOn = this.#held?.file === file && position >= this.#held.from
+    if (goesOn && (await this.#takeAhead(position, Math.min(position + want, limit)))) {
+      this.#readAhead(file, limit, hold)
+      return
+    }
     const from = alignDown(position, this.#alignment)
     const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
-    this.#file = undefined
+    this.forget()
     if (this.#buffer === undefined || this.#buffer.bytes.length < length) {
       this.release()
       this.#buffer = borrowBuffer(length)
     }
-    this.#length = await file.read(this.#buffer, 0, length, from)
-    this.#from = from
-    this.#file = file
+    const buffer = this.#buffer
+    const read = await file.read(buffer, 0, length, from)
+    this.#held = { file, buffer, from, at: 0, length: read }
+    if (goesOn) this.#readAhead(file, limit, hold)
+  }
+
+  /** Begins to read what comes behind the bytes at hand. */
+  #readAhead(file: DiskFile, limit: number, hold: Hold | undefined): void {
+    const { from: heldFrom, length: heldLength } = this.#held!
+    const from = heldFrom + heldLength
+    const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
+    if (hold === undefined || length <= 0 || from % this.#alignment !== 0) return
+    const buffer = this.#spare ?? borrowBuffer(CARRY_BYTES + WINDOW_BYTES)
+    this.#spare = undefined
+    const stretch: Stretch = { file, buffer, from, at: CARRY_BYTES, length: 0 }
+    const read = async () => {
+      stretch.length = await file.read(buffer, CARRY_BYTES, length, from)
+    }
+    this.#ahead = { stretch, done: hold(read).catch(() => {}) }
+  }
+
+  /** What was read ahead takes the place of what is at hand; false when it does not have all up to `end`. */
+  async #takeAhead(position: number, end: number): Promise<boolean> {
+    const ahead = this.#ahead
+    if (ahead === undefined) return false
+    await ahead.done
+    const [held, next] = [this.#held, ahead.stretch]
+    // Meanwhile somebody may have said that all of it is to be forgotten.
+    if (this.#ahead !== ahead || held === undefined) return false
+    const carried = Math.max(0, next.from - alignDown(position, this.#alignment))
+    const isWhole = end <= next.from + next.length && position <= next.from + next.length
+    if (next.length === 0 || !isWhole || carried > Math.min(CARRY_BYTES, held.length)) return false
+    const tail = held.at + held.length
+    next.buffer.bytes.set(held.buffer.bytes.subarray(tail - carried, tail), next.at - carried)
+    next.at -= carried
+    next.from -= carried
+    next.length += carried
+    if (held.buffer.bytes.length >= CARRY_BYTES + WINDOW_BYTES) this.#spare = held.buffer
+    else returnBuffer(held.buffer)
+    this.#buffer = next.buffer
+    this.#held = next
+    this.#ahead = undefined
+    return true
   }
 }
+
+const NOTHING = new Uint8Array()
