@@ -1,0 +1,101 @@
+/** What each entry point exports, with its docstrings: by api-extractor, from declarations made for it. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Extractor, ExtractorConfig, ExtractorLogLevel } from '@microsoft/api-extractor'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+/** Of what api-extractor writes (`.api.json`), that which is used here. */
+export interface Item {
+  readonly kind: string
+  readonly name: string
+  readonly canonicalReference: string
+  readonly docComment?: string
+  readonly excerptTokens?: readonly {
+    readonly text: string
+    readonly canonicalReference?: string
+  }[]
+  readonly members?: readonly Item[]
+  readonly parameters?: readonly { readonly parameterName: string }[]
+  readonly isStatic?: boolean
+  readonly isOptional?: boolean
+  readonly isProtected?: boolean
+  /** The declaration's file. */
+  readonly fileUrlPath?: string
+}
+
+export interface EntryPoint {
+  /** As it is imported. */
+  readonly name: string
+  readonly source: string
+}
+
+/** The items of each entry point, members in the order of their declarations. */
+export function extract(entryPoints: readonly EntryPoint[]): Item[][] {
+  // In the project, so that imports of packages are found.
+  const folder = mkdtempSync(join(ROOT, 'build-api-'))
+  try {
+    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+    const args = ['-p', join(ROOT, 'tsconfig.build.json'), '--emitDeclarationOnly']
+    // A test runner may have hooked itself into every Node, with which the compiler cannot start.
+    const env = { ...process.env, NODE_OPTIONS: '' }
+    execFileSync(process.execPath, [tsc, ...args, '--outDir', folder], { cwd: ROOT, env })
+    return entryPoints.map(({ source }) => itemsOf(folder, declarationOf(source)))
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function declarationOf(source: string): string {
+  return source.replace(/^src\//, '').replace(/\.ts$/, '.d.ts')
+}
+
+function itemsOf(folder: string, declaration: string): Item[] {
+  const entry = join(folder, declaration)
+  const model = join(folder, 'model.api.json')
+  const { compilerOptions } = JSON.parse(readFileSync(join(ROOT, 'tsconfig.json'), 'utf8'))
+  const config = ExtractorConfig.prepare({
+    configObject: {
+      projectFolder: ROOT,
+      mainEntryPointFilePath: entry,
+      compiler: { overrideTsconfig: { compilerOptions, files: [entry] } },
+      docModel: { enabled: true, apiJsonFilePath: model, includeForgottenExports: true },
+      apiReport: { enabled: false },
+      dtsRollup: { enabled: false },
+      tsdocMetadata: { enabled: false },
+    },
+    configObjectFullPath: undefined,
+    packageJsonFullPath: join(ROOT, 'package.json'),
+  })
+  Extractor.invoke(config, { localBuild: true, messageCallback: report })
+  const items: Item[] = JSON.parse(readFileSync(model, 'utf8')).members[0].members
+  const texts = new Map<string, string>()
+  return items.map(item => {
+    const path = join(ROOT, item.fileUrlPath!)
+    if (!texts.has(path)) texts.set(path, readFileSync(path, 'utf8'))
+    const fileUrlPath = path.slice(folder.length + 1)
+    return { ...item, fileUrlPath, members: inOrder(item, texts.get(path)!) }
+  })
+}
+
+/** Its advice on style is not ours; what it could not do is an error. */
+function report(message: { logLevel: string; text: string; handled: boolean }): void {
+  message.handled = true
+  if (message.logLevel === ExtractorLogLevel.Error) throw new Error(message.text)
+}
+
+/** api-extractor sorts members by name; whoever wrote them had a reason for another order. */
+function inOrder({ kind, name, members: given = [] }: Item, text: string): Item[] {
+  // A constructor has no name of its own.
+  const members = given.map(member => ({ ...member, name: member.name ?? 'constructor' }))
+  if (kind !== 'Class' && kind !== 'Interface') return members
+  const start = text.search(new RegExp(`\\b(class|interface) ${name.replace(/_\d+$/, '')}\\b`))
+  const place = (member: Item) => {
+    const escaped = member.name.replace(/[.[\]()]/g, '\\$&')
+    const found = new RegExp(`^ {4}(?:[a-z]+ )*${escaped}[?(<:]`, 'm').exec(text.slice(start))
+    return found?.index ?? Number.POSITIVE_INFINITY
+  }
+  return [...members].sort((a, b) => place(a) - place(b))
+}
