@@ -7,7 +7,7 @@ import { reachable, render, undocumented } from './api-docs/render.ts'
 
 const ENTRY_POINTS: readonly EntryPoint[] = [
   { name: 'riolog', source: 'src/index.ts' },
-  { name: 'riolog/ring', source: 'src/ring/index.ts' },
+  { name: 'riolog/ring', source: 'src/ring/index.ts', first: 'Ring' },
   { name: 'riolog/crash', source: 'src/crash/index.ts' },
 ]
 

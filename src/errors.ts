@@ -43,10 +43,13 @@ export const ERROR_CODES = [
   'ERR_RIOLOG_CRASH_TEST',
 ] as const
 
+/** One of {@link ERROR_CODES}. */
 export type ErrorCode = (typeof ERROR_CODES)[number]
 
+/** What riolog throws on purpose; `code` tells what it is, and `cause` what lies behind it. */
 export class RiologError extends Error {
   override readonly name: string = 'RiologError'
+  /** What has happened: stable, and named in docs/ERRORS.md. */
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
@@ -62,7 +65,9 @@ export class SystemError extends RiologError {
   readonly errno: number
   /** The errno's name, e.g. `'ENOSPC'`. */
   readonly errnoName: string
+  /** The system call that failed, e.g. `'write'`. */
   readonly syscall: string
+  /** The path that it failed on, where there is one. */
   readonly path: string | undefined
 
   constructor(
@@ -112,6 +117,7 @@ export class PoisonedError extends RiologError {
   readonly durableLsn: number
   /** From here to `undecidedTo` records may or may not be found at the next opening. */
   readonly undecidedFrom: number
+  /** Where the undecided range ends. */
   readonly undecidedTo: number
 
   constructor(durableLsn: number, undecidedTo: number, cause: unknown) {

@@ -30,6 +30,8 @@ export interface EntryPoint {
   /** As it is imported. */
   readonly name: string
   readonly source: string
+  /** The class to begin with. */
+  readonly first?: string
 }
 
 /** The items of each entry point, members in the order of their declarations. */

@@ -22,12 +22,13 @@ interface Doc {
 type Links = ReadonlyMap<string, string>
 
 const GROUPS: readonly [title: string, (item: Item) => boolean][] = [
-  ['Classes', item => isExported(item) && item.kind === 'Class' && !isError(item)],
   ['Functions', item => isExported(item) && item.kind === 'Function'],
+  ['Classes', item => isExported(item) && isClass(item)],
+  ['What these classes extend', item => !isExported(item) && isClass(item)],
   ['Errors', item => isExported(item) && isError(item)],
   ['Options, results and other types', item => isExported(item) && isType(item)],
   ['Constants', item => isExported(item) && item.kind === 'Variable'],
-  ['What these are made of', item => !isExported(item)],
+  ['What these are made of', item => !isExported(item) && !isClass(item)],
 ]
 
 /** The pages by their names in docs/. */
@@ -47,27 +48,42 @@ export function render(
 /** What has no docstring, as `Class.member`. */
 export function undocumented(items: readonly Item[]): string[] {
   return items.flatMap(item => {
-    const members = (item.members ?? []).filter(member => docOf(member).text === '')
+    const members = membersOf(item).filter(member => docOf(member).text === '')
     const own = docOf(item).text === '' ? [item.name] : []
     return [...own, ...members.map(({ name }) => `${item.name}.${name}`)]
   })
 }
 
-/** The exports of an entry point, and what their declarations mention. */
+/** The exports of an entry point, and what their declarations mention; each with the docstrings that it inherits. */
 export function reachable(items: readonly Item[]): Item[] {
   const byReference = new Map<string, Item[]>()
   for (const item of items) {
     const key = plain(item.canonicalReference)
     byReference.set(key, [...(byReference.get(key) ?? []), item])
   }
-  const found = new Set(items.filter(isExported))
-  for (const item of found) {
-    for (const { canonicalReference } of tokensOf(item)) {
-      if (canonicalReference === undefined) continue
-      for (const next of byReference.get(plain(canonicalReference)) ?? []) found.add(next)
-    }
+  const mentioned = (tokens: Item['excerptTokens'] = []) =>
+    tokens.flatMap(
+      ({ canonicalReference = '' }) => byReference.get(plain(canonicalReference)) ?? [],
+    )
+  const docsOf = (item: Item): Map<string, string | undefined> => {
+    const isContainer = item.kind === 'Class' || item.kind === 'Interface'
+    const bases = isContainer ? mentioned(item.excerptTokens) : []
+    const own = (item.members ?? []).filter(({ docComment }) => docComment)
+    const inherited = bases.filter(base => base !== item).flatMap(base => [...docsOf(base)])
+    return new Map([...inherited, ...own.map(m => [m.name, m.docComment] as const)])
   }
-  return [...found]
+  const documented = (item: Item): Item => {
+    if (item.members === undefined) return item
+    const docs = docsOf(item)
+    const members = item.members.map(member => {
+      const docComment = member.docComment || docs.get(member.name)
+      return docComment === undefined ? member : { ...member, docComment }
+    })
+    return { ...item, members }
+  }
+  const found = new Set(items.filter(isExported))
+  for (const item of found) for (const next of mentioned(tokensOf(item))) found.add(next)
+  return [...found].map(documented)
 }
 
 function pagesOf(entryPoints: readonly EntryPoint[], extracted: readonly Item[][]): Page[] {
@@ -75,7 +91,10 @@ function pagesOf(entryPoints: readonly EntryPoint[], extracted: readonly Item[][
   return entryPoints.map((entry, i) => {
     const all = reachable(extracted[i])
     const identity = ({ fileUrlPath, name }: Item) => `${fileUrlPath} ${name}`
-    const items = all.filter(item => !described.has(identity(item)))
+    const isFirst = ({ name }: Item) => Number(name === entry.first)
+    const items = all
+      .filter(item => !described.has(identity(item)))
+      .sort((a, b) => isFirst(b) - isFirst(a))
     const elsewhere = all.filter(item => isExported(item) && !items.includes(item))
     for (const item of items) described.add(identity(item))
     const file = `${entry.name.replace(/^riolog\//, '')}.md`
@@ -92,8 +111,11 @@ function renderIndex(pages: readonly Page[]): string {
   )
   for (const { entry, file, items, elsewhere } of pages) {
     lines.push(`## [\`${entry.name}\`](api/${file})`, '')
-    for (const [title, belongs] of GROUPS.slice(0, -1)) {
-      const names = items.filter(belongs).map(({ name }) => name)
+    for (const [title, belongs] of GROUPS) {
+      const names = items
+        .filter(isExported)
+        .filter(belongs)
+        .map(({ name }) => name)
       const linked = [...new Set(names)].map(name => `[${name}](api/${file}#${anchor(name)})`)
       if (linked.length > 0) lines.push(`${title}: ${linked.join(', ')}`, '')
     }
@@ -119,12 +141,12 @@ function renderPage({ entry, items, elsewhere }: Page, links: Links): string {
 }
 
 function renderItem(item: Item, outer: Links): string[] {
-  const members = (item.members ?? []).filter(({ isProtected }) => !isProtected)
+  const members = membersOf(item)
   const own = members.map(({ name }) => [name, `#${anchor(item.name, name)}`] as const)
   const links = new Map([...outer, ...own])
   const doc = docOf(item)
   const lines = [`<a id="${anchor(item.name)}"></a>`, `### ${item.name}`, '']
-  lines.push(...fence(signatureOf(item)), ...prose(doc, links))
+  lines.push(...fence(signatureOf(item)), ...prose(doc, links), ...mentions(item, outer))
   const properties = members.filter(isProperty)
   if (properties.length > 0) lines.push(...propertyTable(item, properties, links))
   const methods = groupByName(members.filter(member => !isProperty(member)))
@@ -142,12 +164,15 @@ function propertyTable(item: Item, properties: readonly Item[], links: Links): s
   const rows = properties.map(property => {
     const name = `${property.isStatic ? `${item.name}.` : ''}${property.name}`
     const type = signatureOf(property)
-      .replace(/^.*?\b(?:get )?[\w$]+\??(?:\(\))?: /s, '')
+      .replace(/^.*?\b(?:get )?[\w$]+\??(?:\(\))?(?::| =) /s, '')
       .replace(/\s+/g, ' ')
     const { text, tags } = docOf(property)
     const throwing = tags.filter(({ tag }) => tag === 'throws').map(tag => `Throws ${tag.text}`)
     const told = [text, ...throwing].map(part => inline(part, links)).join(' ')
-    const cells = [`<a id="${anchor(item.name, property.name)}"></a>\`${name}\``, `\`${type}\``]
+    const cells = [
+      `<a id="${anchor(item.name, property.name)}"></a>\`${name}\``,
+      linked(type, links),
+    ]
     return `| ${[...cells, told].map(cell => cell.replace(/\|/g, '\\|').replace(/\s+/g, ' ')).join(' | ')} |`
   })
   return ['| property | type | |', '|---|---|---|', ...rows, '']
@@ -155,15 +180,31 @@ function propertyTable(item: Item, properties: readonly Item[], links: Links): s
 
 function renderMethod(item: Item, overloads: readonly Item[], links: Links): string[] {
   const [first] = overloads
-  const names = (first.parameters ?? []).map(({ parameterName }) => parameterName)
+  const names = (first.parameters ?? [])
+    .map(({ parameterName }) => parameterName)
+    .filter(name => name !== 'this')
   const receiver = first.isStatic ? item.name : `${item.name[0].toLowerCase()}${item.name.slice(1)}`
   const call = `${first.name.startsWith('[') ? receiver : `${receiver}.`}${first.name}(${names.join(', ')})`
   const title = first.kind === 'Constructor' ? `new ${item.name}(${names.join(', ')})` : call
   const lines = [`<a id="${anchor(item.name, first.name)}"></a>`, `#### \`${title}\``, '']
   for (const overload of overloads) {
     lines.push(...fence(signatureOf(overload)), ...prose(docOf(overload), links))
+    lines.push(...mentions(overload, links))
   }
   return lines
+}
+
+/** Where the types of a declaration are described. */
+function mentions(item: Item, links: Links): string[] {
+  const names = new Set((item.excerptTokens ?? []).map(({ text }) => text.replace(/^.*\./, '')))
+  const found = [...names].filter(name => name !== item.name && links.get(name)?.includes('.md#'))
+  if (found.length === 0) return []
+  return [`Types: ${found.map(name => `[${name}](${links.get(name)})`).join(', ')}`, '']
+}
+
+function linked(type: string, links: Links): string {
+  const target = links.get(type.replace(/ \| undefined$/, ''))
+  return target === undefined ? `\`${type}\`` : `[\`${type}\`](${target})`
 }
 
 function prose({ text, tags }: Doc, links: Links): string[] {
@@ -192,6 +233,8 @@ function docOf({ docComment = '' }: Item): Doc {
     .replace(/^\/\*\*\s*|\s*\*\/\s*$/g, '')
     .replace(/^ *\* ?/gm, '')
     .replace(/^ +(?=\S)/gm, '')
+    // api-extractor's words on a constructor that is internal.
+    .replace(/^@remarks\s+The constructor for this class is marked[^\n]*\n?/m, '')
     .replace(/\\([{}<>@*])/g, '$1')
   const [text, ...parts] = bare.split(/^@(?=(?:param|returns|throws|typeParam)\b)/m)
   const tags = parts.map(part => {
@@ -203,10 +246,12 @@ function docOf({ docComment = '' }: Item): Doc {
 
 function signatureOf(item: Item): string {
   const text = (item.excerptTokens ?? []).map(({ text }) => text).join('')
-  return text
+  const bare = text
     .replace(/^export (declare )?/, '')
     .replace(/;$/, '')
     .trim()
+  const isCall = item.parameters !== undefined
+  return isCall ? bare.replace(/\s+/g, ' ').replace(/; \}/g, ' }') : bare
 }
 
 function fence(signature: string): string[] {
@@ -232,7 +277,15 @@ function wrapped(signature: string): string {
   return signature
 }
 
-function tokensOf(item: Item): { readonly canonicalReference?: string }[] {
+/** The name of an error is that of its class. */
+function membersOf(item: Item): Item[] {
+  const { members = [] } = item
+  return members.filter(
+    ({ name, isProtected }) => !isProtected && !(isError(item) && name === 'name'),
+  )
+}
+
+function tokensOf(item: Item): Exclude<Item['excerptTokens'], undefined>[number][] {
   return [...(item.excerptTokens ?? []), ...(item.members ?? []).flatMap(tokensOf)]
 }
 
@@ -246,7 +299,11 @@ function isExported({ canonicalReference }: Item): boolean {
 }
 
 function isError({ kind, name }: Item): boolean {
-  return kind === 'Class' && name.endsWith('Error')
+  return kind === 'Class' && /(Error|Violation|PowerCut)$/.test(name)
+}
+
+function isClass(item: Item): boolean {
+  return item.kind === 'Class' && !isError(item)
 }
 
 function isType({ kind }: Item): boolean {

@@ -15,14 +15,17 @@ export class Random {
     return uniformInt(this.#generator, low, high)
   }
 
+  /** True with this probability, from 0 to 1. */
   chance(probability: number): boolean {
     return this.int(0, 0xffff) < probability * 0x10000
   }
 
+  /** One of these, each as likely as the others. */
   pick<T>(from: readonly T[]): T {
     return from[this.int(0, from.length - 1)]
   }
 
+  /** So many bytes. */
   bytes(count: number): Uint8Array {
     return Uint8Array.from({ length: count }, () => this.int(0, 255))
   }

@@ -7,7 +7,9 @@ export interface TraceContext {
   readonly path: string
   /** Where to; of trims and rewinds. */
   readonly lsn?: number
+  /** What was resolved to. */
   result?: unknown
+  /** What it failed with. */
   error?: unknown
 }
 

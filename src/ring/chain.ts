@@ -45,6 +45,7 @@ export class ChainError extends RiologError {
   }
 }
 
+/** The options of `ring.chain`. */
 export interface ChainOptions {
   /** Each runs when the one before it is done, even if that failed (IOSQE_IO_HARDLINK); false. */
   readonly hard?: boolean

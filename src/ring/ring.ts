@@ -47,6 +47,7 @@ import {
   streamFor,
 } from './sockets.ts'
 
+/** The options of `Ring.open`. */
 export interface RingOptions {
   /** Entries of the submission queue, rounded up by the kernel to a power of two; 256. The longest
    *  chain has so many operations. */
@@ -75,6 +76,7 @@ export interface RingOptions {
   readonly registeredBuffers?: number
 }
 
+/** The option `sqPoll`. */
 export interface SqPollOptions {
   /** Milliseconds without work after which the kernel's thread sleeps; 1000. */
   readonly idleMs?: number
@@ -95,6 +97,7 @@ const ALLOWED_SETUP_FLAGS = Object.values(SETUP).reduce((all, flag) => all | fla
 
 /** Of what goes on until it is ended. */
 export interface SignalOptions {
+  /** Ends it with ERR_RIOLOG_CANCELED. */
   readonly signal?: AbortSignal
 }
 
@@ -145,6 +148,7 @@ export class Ring extends Operations<'ring'> {
   }
 
   /**
+   * A new ring, of the calling thread.
    * @throws ERR_RIOLOG_NO_IO_URING, naming the true reason and its remedy
    * @throws ERR_RIOLOG_INVALID_ARGUMENT
    */
@@ -398,6 +402,7 @@ export class Ring extends Operations<'ring'> {
     await closed
   }
 
+  /** The same as {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
@@ -436,8 +441,11 @@ export class Ring extends Operations<'ring'> {
 const ENFILE = -23
 const NO_BYTES = new Uint8Array(0)
 
+/** What the kernel gave a ring: `ring.probe()`. */
 export interface RingProbe {
+  /** Entries of the submission queue. */
   readonly sqEntries: number
+  /** Entries of the completion queue. */
   readonly cqEntries: number
   /** Operations that the kernel can have at once; the rest of the CQ is kept for cancels. */
   readonly mostInFlight: number
@@ -445,5 +453,6 @@ export interface RingProbe {
   readonly setupFlags: number
   /** IORING_FEAT_* flags. */
   readonly features: number
+  /** By their names, whether the kernel has them. */
   readonly operations: Readonly<Record<string, boolean>>
 }
