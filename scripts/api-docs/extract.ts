@@ -40,10 +40,10 @@ export function extract(entryPoints: readonly EntryPoint[]): Item[][] {
   const folder = mkdtempSync(join(ROOT, 'build-api-'))
   try {
     const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
-    const args = ['-p', join(ROOT, 'tsconfig.build.json'), '--emitDeclarationOnly']
-    // A test runner may have hooked itself into every Node, with which the compiler cannot start.
-    const env = { ...process.env, NODE_OPTIONS: '' }
-    execFileSync(process.execPath, [tsc, ...args, '--outDir', folder], { cwd: ROOT, env })
+    const args = ['-p', 'tsconfig.build.json', '--emitDeclarationOnly', '--outDir', folder]
+    // The test runner hooks itself into every Node by NODE_OPTIONS, with which the compiler cannot start.
+    const node = ['-u', 'NODE_OPTIONS', process.execPath]
+    execFileSync('env', [...node, tsc, ...args], { cwd: ROOT })
     return entryPoints.map(({ source }) => itemsOf(folder, declarationOf(source)))
   } finally {
     rmSync(folder, { recursive: true, force: true })
