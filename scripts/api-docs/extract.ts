@@ -1,6 +1,6 @@
 /** What each entry point exports, with its docstrings: by api-extractor, from declarations made for it. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Extractor, ExtractorConfig, ExtractorLogLevel } from '@microsoft/api-extractor'
@@ -39,15 +39,28 @@ export function extract(entryPoints: readonly EntryPoint[]): Item[][] {
   // In the project, so that imports of packages are found.
   const folder = mkdtempSync(join(ROOT, 'build-api-'))
   try {
-    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
-    const args = ['-p', 'tsconfig.build.json', '--emitDeclarationOnly', '--outDir', folder]
-    // The test runner hooks itself into every Node by NODE_OPTIONS, with which the compiler cannot start.
-    const node = ['-u', 'NODE_OPTIONS', process.execPath]
-    execFileSync('env', [...node, tsc, ...args], { cwd: ROOT })
+    declare(folder)
     return entryPoints.map(({ source }) => itemsOf(folder, declarationOf(source)))
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+/** Declarations of all sources, whatever they are built to. */
+function declare(folder: string): void {
+  const compilerOptions = {
+    noEmit: false,
+    declaration: true,
+    emitDeclarationOnly: true,
+    rewriteRelativeImportExtensions: true,
+    rootDir: '../src',
+    outDir: '.',
+  }
+  const project = { extends: '../tsconfig.json', compilerOptions, include: ['../src'], exclude: [] }
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(project))
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+  // The test runner hooks itself into every Node by NODE_OPTIONS, with which the compiler cannot start.
+  execFileSync('env', ['-u', 'NODE_OPTIONS', process.execPath, tsc, '-p', folder])
 }
 
 function declarationOf(source: string): string {

@@ -44,7 +44,7 @@ t.test('with io_uring, auto takes it', async t => {
 })
 
 const HERE = fileURLToPath(new URL('..', import.meta.url))
-const EXAMPLES = fileURLToPath(new URL('../../examples/seccomp', import.meta.url))
+const PROFILE = fileURLToPath(new URL('../../docs/seccomp', import.meta.url))
 /** The same on every architecture that has them (include/uapi/asm-generic/unistd.h). */
 const NUMBERS = { io_uring_setup: 425, io_uring_enter: 426, io_uring_register: 427 }
 
@@ -74,12 +74,12 @@ const PODMAN: Profile = {
 function allowed(t: Test, profile: Profile): Profile {
   const file = join(temporaryDirectory(t), 'default.json')
   writeFileSync(file, JSON.stringify(profile))
-  const made = spawnSync(process.execPath, [join(EXAMPLES, 'allow-io-uring.mjs'), file])
+  const made = spawnSync(process.execPath, [join(PROFILE, 'allow-io-uring.mjs'), file])
   return JSON.parse(String(made.stdout))
 }
 
 t.test('the profile for containers allows three system calls more, and no others', async t => {
-  const rule = JSON.parse(readFileSync(join(EXAMPLES, 'io-uring.json'), 'utf8'))
+  const rule = JSON.parse(readFileSync(join(PROFILE, 'io-uring.json'), 'utf8'))
   t.same(rule, { names: Object.keys(NUMBERS), action: 'SCMP_ACT_ALLOW' })
   t.same(allowed(t, DOCKER), { ...DOCKER, syscalls: [...DOCKER.syscalls, rule] })
   t.same(allowed(t, allowed(t, DOCKER)), allowed(t, DOCKER), 'the second time nothing is left')
