@@ -17,7 +17,7 @@ import { temporaryDirectory, whyNoRing } from './support/engines.ts'
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
-const BLOCK = /(?:^<!-- (?<marker>[\s\S]*?) -->\n)?^```ts\n(?<code>[\s\S]*?)^```$/gm
+const BLOCK = /(?:^<!-- (?<marker>(?:(?!-->)[\s\S])*) -->\n)?^```ts\n(?<code>[\s\S]*?)^```$/gm
 /** As a user's imports are resolved by the package, these are by the sources. */
 const PATHS: Record<string, string> = {
   riolog: 'src/index.ts',

@@ -13,7 +13,7 @@ export interface TraceContext {
   error?: unknown
 }
 
-const channelOf = (name: string) => tracingChannel<unknown, TraceContext>(`riolog:${name}`)
+const channelOf = (name: string) => tracingChannel<object, TraceContext>(`riolog:${name}`)
 
 type Tracing = ReturnType<typeof channelOf>
 
