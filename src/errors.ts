@@ -52,6 +52,7 @@ export class RiologError extends Error {
   /** What has happened: stable, and named in docs/ERRORS.md. */
   readonly code: ErrorCode
 
+  /** @internal */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code
@@ -70,6 +71,7 @@ export class SystemError extends RiologError {
   /** The path that it failed on, where there is one. */
   readonly path: string | undefined
 
+  /** @internal */
   constructor(
     errno: number,
     syscall: string,
@@ -98,6 +100,7 @@ export class CorruptionError extends RiologError {
   /** The place of the damage in the log. */
   readonly lsn: number
 
+  /** @internal */
   constructor(message: string, where: { segment: number; offset: number; lsn: number }) {
     const place = `segment ${where.segment}, offset ${where.offset}, LSN ${where.lsn}`
     super('ERR_RIOLOG_CORRUPT', `${message} (${place})`)
@@ -120,6 +123,7 @@ export class PoisonedError extends RiologError {
   /** Where the undecided range ends. */
   readonly undecidedTo: number
 
+  /** @internal */
   constructor(durableLsn: number, undecidedTo: number, cause: unknown) {
     super(
       'ERR_RIOLOG_POISONED',

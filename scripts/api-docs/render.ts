@@ -148,7 +148,7 @@ function renderItem(item: Item, outer: Links): string[] {
   const lines = [`<a id="${anchor(item.name)}"></a>`, `### ${item.name}`, '']
   lines.push(...fence(signatureOf(item)), ...prose(doc, links), ...mentions(item, outer))
   const properties = members.filter(isProperty)
-  if (properties.length > 0) lines.push(...propertyTable(item, properties, links))
+  if (properties.length > 0) lines.push(...propertyTable(item, properties, links, outer))
   const methods = groupByName(members.filter(member => !isProperty(member)))
   for (const overloads of methods.values()) lines.push(...renderMethod(item, overloads, links))
   return lines
@@ -160,18 +160,25 @@ function groupByName(items: readonly Item[]): Map<string, Item[]> {
   return groups
 }
 
-function propertyTable(item: Item, properties: readonly Item[], links: Links): string[] {
+function propertyTable(
+  item: Item,
+  properties: readonly Item[],
+  links: Links,
+  types: Links,
+): string[] {
   const rows = properties.map(property => {
-    const name = `${property.isStatic ? `${item.name}.` : ''}${property.name}`
+    const name = `${property.name}${property.isOptional ? '?' : ''}`
     const type = signatureOf(property)
       .replace(/^.*?\b(?:get )?[\w$]+\??(?:\(\))?(?::| =) /s, '')
       .replace(/\s+/g, ' ')
+      .replace(/; \}/g, ' }')
+      .replace(property.isOptional ? / \| undefined$/ : /$^/, '')
     const { text, tags } = docOf(property)
     const throwing = tags.filter(({ tag }) => tag === 'throws').map(tag => `Throws ${tag.text}`)
     const told = [text, ...throwing].map(part => inline(part, links)).join(' ')
     const cells = [
       `<a id="${anchor(item.name, property.name)}"></a>\`${name}\``,
-      linked(type, links),
+      linked(type, types),
     ]
     return `| ${[...cells, told].map(cell => cell.replace(/\|/g, '\\|').replace(/\s+/g, ' ')).join(' | ')} |`
   })
@@ -235,6 +242,7 @@ function docOf({ docComment = '' }: Item): Doc {
     .replace(/^ +(?=\S)/gm, '')
     // api-extractor's words on a constructor that is internal.
     .replace(/^@remarks\s+The constructor for this class is marked[^\n]*\n?/m, '')
+    .replace(/^Constructs a new instance of the `\w+` class$/m, '')
     .replace(/\\([{}<>@*])/g, '$1')
   const [text, ...parts] = bare.split(/^@(?=(?:param|returns|throws|typeParam)\b)/m)
   const tags = parts.map(part => {
@@ -245,7 +253,10 @@ function docOf({ docComment = '' }: Item): Doc {
 }
 
 function signatureOf(item: Item): string {
-  const text = (item.excerptTokens ?? []).map(({ text }) => text).join('')
+  const text = (item.excerptTokens ?? [])
+    .map(({ text }) => text)
+    .join('')
+    .replace(/^( {4})+/gm, indent => ' '.repeat(indent.length / 2))
   const bare = text
     .replace(/^export (declare )?/, '')
     .replace(/;$/, '')
@@ -258,21 +269,20 @@ function fence(signature: string): string[] {
   return ['```ts', signature.length > WIDTH ? wrapped(signature) : signature, '```', '']
 }
 
-/** A long list of parameters, one a line. */
+/** A long list of parameters or elements, one a line. */
 function wrapped(signature: string): string {
-  const open = signature.indexOf('(')
+  const open = signature.search(/\(/) >= 0 ? signature.indexOf('(') : signature.search(/[[<]/)
   if (open < 0 || signature.includes('\n')) return signature
   const parts: string[] = []
-  let depth = 0
-  let start = open + 1
+  let [depth, start] = [0, open + 1]
   for (let i = start; i < signature.length; i++) {
     const c = signature[i]
     if ('([{<'.includes(c)) depth++
     else if (')]}'.includes(c) || (c === '>' && signature[i - 1] !== '=')) depth--
-    if (depth < 0 || (depth === 0 && c === ',')) parts.push(signature.slice(start, i).trim())
-    if (depth < 0)
-      return `${signature.slice(0, open)}(\n${parts.map(p => `  ${p},\n`).join('')}${signature.slice(i)}`
-    if (depth === 0 && c === ',') start = i + 1
+    if (depth > 0 || (depth === 0 && c !== ',')) continue
+    parts.push(`\n  ${signature.slice(start, i).trim()}`)
+    if (depth < 0) return `${signature.slice(0, open + 1)}${parts.join(',')}\n${signature.slice(i)}`
+    start = i + 1
   }
   return signature
 }

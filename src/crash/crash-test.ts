@@ -73,6 +73,7 @@ export class CrashTestError extends RiologError {
   /** Until it was found. */
   readonly runs: number
 
+  /** @internal */
   constructor(violation: Violation, seed: number, plan: Plan, runs: number) {
     super(
       'ERR_RIOLOG_CRASH_TEST',

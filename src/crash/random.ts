@@ -5,7 +5,10 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 export class Random {
   readonly #generator: ReturnType<typeof xoroshiro128plus>
 
-  /** @param seed an integer; its lowest 32 bits count */
+  /**
+   * A source of its own.
+   * @param seed an integer; its lowest 32 bits count
+   */
   constructor(seed: number) {
     this.#generator = xoroshiro128plus(seed | 0)
   }

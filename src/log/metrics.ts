@@ -22,7 +22,7 @@ export interface Distribution {
 
 /** What an opening has committed: `log.metrics()`. */
 export interface LogMetrics {
-  /** Groups that became durable, since the log was opened; the same for all of these. */
+  /** Groups that became durable; as all of these, since the log was opened. */
   readonly groups: number
   /** Records that became durable. */
   readonly records: number
@@ -40,11 +40,11 @@ export interface LogMetrics {
   readonly recordsPerGroup: Distribution
   /** Bytes written for each group. */
   readonly bytesPerGroup: Distribution
-  /** Segments that the log went on to, by rotation, and starts of an opening or a rewind. */
+  /** Segments that the log went on to because the one before was full. */
   readonly rotations: number
   /** Segments that the log began because it was opened or rewound. */
   readonly forks: number
-  /** Bytes of memory for records on their way, the limit, and how much of it is in use now. */
+  /** The most memory for records on their way, in bytes (`maxBufferedBytes`). */
   readonly bufferBytes: number
   /** How many of `bufferBytes` are in use now. */
   readonly bufferBytesInUse: number

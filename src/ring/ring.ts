@@ -226,21 +226,30 @@ export class Ring extends Operations<'ring'> {
 
   // ---- connections ----
 
-  /** A socket that listens: made, bound and ready, without waiting. @throws SystemError EADDRINUSE, … */
+  /**
+   * A socket that listens: made, bound and ready, without waiting.
+   * @throws SystemError EADDRINUSE, EACCES, …; ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
+   */
   listen(options: ListenOptions): ListeningSocket {
     checkOptions(options)
     this.#queue.checkChain(1)
     return listen(this.#queue, options)
   }
 
-  /** A bound datagram socket. @throws SystemError */
+  /**
+   * A bound datagram socket.
+   * @throws SystemError EADDRINUSE, EACCES, …; ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
+   */
   datagram(options: DatagramOptions): DatagramSocket {
     checkOptions(options)
     this.#queue.checkChain(1)
     return bindDatagram(this.#queue, options)
   }
 
-  /** A new connection to an address; the socket sends small packets at once (TCP_NODELAY). */
+  /**
+   * A new connection to an address; the socket sends small packets at once (TCP_NODELAY).
+   * @throws SystemError ECONNREFUSED, …; ERR_RIOLOG_TIMEOUT, ERR_RIOLOG_CANCELED: there is no socket then
+   */
   async dial(address: AddressLike, options?: OperationOptions): Promise<StreamSocket> {
     const socket = streamFor(this.#queue, address)
     try {
@@ -252,7 +261,10 @@ export class Ring extends Operations<'ring'> {
     }
   }
 
-  /** Every connection that comes, one request for all of them (multishot, Linux 5.19). */
+  /**
+   * Every connection that comes, one request for all of them (multishot, Linux 5.19).
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_INVALID_ARGUMENT
+   */
   acceptAll(socket: ListeningLike, options?: SignalOptions): Multishot<StreamSocket> {
     return this.#multishot<StreamSocket>(options?.signal, {
       make: multishot => {
@@ -265,8 +277,11 @@ export class Ring extends Operations<'ring'> {
     })
   }
 
-  /** Everything that comes on a connection, in copies of provided buffers; ends with the connection
-   *  (multishot, Linux 6.0). */
+  /**
+   * Everything that comes on a connection, in copies of provided buffers; ends with the connection
+   * (multishot, Linux 6.0).
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT for buffers of another ring, or released; ERR_RIOLOG_CLOSED
+   */
   recvAll(
     socket: StreamLike,
     buffers: BufferGroup,
@@ -291,7 +306,11 @@ export class Ring extends Operations<'ring'> {
     })
   }
 
-  /** The events of a descriptor, each time they come (multishot, Linux 5.13). */
+  /**
+   * The events of a descriptor, each time they come (multishot, Linux 5.13).
+   * @param events of `POLL`
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_INVALID_ARGUMENT
+   */
   pollAll(file: AnyFile, events: number, options?: SignalOptions): Multishot<number> {
     return this.#multishot<number>(options?.signal, {
       make: multishot => {
@@ -303,7 +322,12 @@ export class Ring extends Operations<'ring'> {
     })
   }
 
-  /** Buffers for `recvAll`. @param count a power of two @param size bytes of each */
+  /**
+   * Buffers for `recvAll` (Linux 5.19).
+   * @param count a power of two, up to 32768
+   * @param size bytes of each, up to 2^24
+   * @throws ERR_RIOLOG_UNSUPPORTED, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED, SystemError ENOMEM
+   */
   bufferGroup(count: number, size: number): BufferGroup {
     this.#queue.checkChain(1)
     return new BufferGroup(this.#queue, count, size)
@@ -314,6 +338,7 @@ export class Ring extends Operations<'ring'> {
   /**
    * Puts a file into the ring's own table.
    * @throws SystemError ENFILE when all `registeredFiles` places are taken
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
    */
   registerFile(file: FileLike | Handle): RegisteredFile {
     this.#queue.checkChain(1)
@@ -342,6 +367,7 @@ export class Ring extends Operations<'ring'> {
    * (Linux 5.19). Reads and writes use it by themselves.
    * @returns false when it could not be done: the limit of locked memory (`ulimit -l`), all places
    * taken, or an older kernel. The buffer works all the same.
+   * @throws ERR_RIOLOG_BUFFER_LENT, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
    */
   registerBuffer(buffer: IoBuffer): boolean {
     this.#queue.checkChain(1)
@@ -356,7 +382,10 @@ export class Ring extends Operations<'ring'> {
     return true
   }
 
-  /** Undoes {@link registerBuffer}. */
+  /**
+   * Undoes {@link registerBuffer}.
+   * @throws ERR_RIOLOG_BUFFER_LENT, ERR_RIOLOG_INVALID_ARGUMENT
+   */
   unregisterBuffer(buffer: IoBuffer): void {
     if (!(buffer instanceof IoBuffer)) throw invalidArgument('only an IoBuffer can be registered')
     buffer.checkNotLent() // a read that has not begun would not find its pages
@@ -364,7 +393,10 @@ export class Ring extends Operations<'ring'> {
     if (index !== undefined && !this.#queue.isClosing) this.#queue.binding.unregisterBuffer(index)
   }
 
-  /** `count` buffers of `length` bytes, registered if that is possible. */
+  /**
+   * `count` buffers of `length` bytes, registered if that is possible.
+   * @throws ERR_RIOLOG_OUT_OF_MEMORY, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
+   */
   buffers(count: number, length: number): IoBuffer[] {
     checkCount('count', count, 0, 16384)
     const made = Array.from({ length: count }, () => IoBuffer.alloc(length))
@@ -374,7 +406,10 @@ export class Ring extends Operations<'ring'> {
 
   // ---- messages of other rings ----
 
-  /** What other rings of this process send here (`message`). Waiting for it keeps the thread alive. */
+  /**
+   * What other rings of this process send here (`message`, Linux 5.18). Waiting for it keeps the thread alive.
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_CANCELED
+   */
   messages(options?: SignalOptions): AsyncIterableIterator<RingMessage> {
     this.#queue.checkChain(1)
     if (options?.signal !== undefined) checkSignal(options.signal)
@@ -383,7 +418,10 @@ export class Ring extends Operations<'ring'> {
 
   // ---- the end ----
 
-  /** Cancels every operation on a descriptor that is in flight; gives how many there were. */
+  /**
+   * Cancels every operation on a descriptor that is in flight; gives how many there were (Linux 5.19).
+   * @throws ERR_RIOLOG_UNSUPPORTED, ERR_RIOLOG_CLOSED
+   */
   cancelHandle(file: AnyFile): Completion<number> {
     return this.cancelMatching({ file })
   }

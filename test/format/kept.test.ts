@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Log } from '../../src/index.ts'
+import { Log, Replica } from '../../src/index.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 import { KEPT, type Kept, OPTIONS, restore, told } from './kept-log.ts'
 
@@ -39,4 +39,17 @@ onEachEngine(t, 'the kept log of version 1', async (t, engine) => {
   for (const name of names.filter(name => name.endsWith('.seg'))) {
     t.same(bytesOf(name), before[names.indexOf(name)], `${name} is as it was`)
   }
+})
+
+t.test('a copy refuses what a later version of the format sends', async t => {
+  const directory = temporaryDirectory(t)
+  const source = await Log.open(join(directory, 'source'), { segmentSize: 64 << 10 })
+  await source.appendDurable(Buffer.from('new'))
+  const chunk = (await source.readRaw(0))!
+  chunk.header![8]++ // The version.
+  const copy = await Replica.open(join(directory, 'copy'))
+  await t.rejects(copy.apply(chunk), { code: 'ERR_RIOLOG_FUTURE_VERSION' })
+  t.equal(copy.end, 0, 'nothing was taken')
+  await copy.close()
+  await source.close()
 })

@@ -174,7 +174,7 @@ export class SimulatedDevice {
 
   // ---- for tests that look or damage ----------------------------------------------------------
 
-  /** The bytes of a file as reads see them. */
+  /** The bytes of a file as reads see them. @throws SystemError ENOENT */
   bytesOf(name: string): Uint8Array {
     return this.#named(name, 'open').bytes()
   }
@@ -184,7 +184,11 @@ export class SimulatedDevice {
     return [...this.#names.keys()].sort()
   }
 
-  /** Changes the medium behind everybody's back; what was not synced is as good as synced then. */
+  /**
+   * Changes the medium behind everybody's back; what was not synced is as good as synced then.
+   * @param change gets the bytes of the file, and changes them or returns others
+   * @throws SystemError ENOENT
+   */
   damage(name: string, change: (bytes: Uint8Array) => Uint8Array | undefined): void {
     const inode = this.#named(name, 'open')
     const bytes = inode.bytes()

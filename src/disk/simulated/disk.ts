@@ -24,6 +24,7 @@ export class SimulatedDisk implements Disk {
   readonly #scheduler: Scheduler
   readonly #randomBytes: (count: number) => Uint8Array
 
+  /** A disk made of a device: a new one, or what a crash has left of another. */
   constructor(device: SimulatedDevice, simulation: Simulation = {}) {
     this.device = device
     this.#scheduler = simulation.scheduler ?? EVENT_LOOP

@@ -55,6 +55,7 @@ export type Interference = (operation: SimulatedOperation) => Error | Effect | u
 
 /** What every operation fails with once the power is cut. */
 export class PowerCut extends Error {
+  /** @internal */
   constructor() {
     super('the power is cut')
   }

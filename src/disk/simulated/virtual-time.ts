@@ -58,6 +58,7 @@ export class VirtualTime implements Scheduler, Clock {
   #now = 0
   #sequence = 0
 
+  /** Begins at 0; `choices` decide how long each step takes. */
   constructor(choices: Choices) {
     this.#choices = choices
   }

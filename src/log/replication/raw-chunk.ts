@@ -32,7 +32,7 @@ export interface RawChunk {
   readonly header: Uint8Array | undefined
   /** The groups, one behind the other. */
   readonly groups: Uint8Array
-  /** What the source has, and what it was trimmed to. */
+  /** The durable LSN of the source when the chunk was read. */
   readonly durableLsn: number
   /** What the source was trimmed to. */
   readonly trimLsn: number

@@ -31,7 +31,7 @@ export interface SealedSegment {
   readonly number: number
   /** The opening that made it. */
   readonly epoch: number
-  /** Where its first group stands, and where its last one ends; a rewind can lower that. */
+  /** Where its first group stands. */
   readonly firstLsn: number
   /** Where its last group ends; a rewind can lower that. */
   readonly endLsn: number

@@ -33,9 +33,9 @@ export interface Statx {
   readonly ctimeNs: bigint
   /** When it was made, likewise. */
   readonly birthtimeNs: bigint
-  /** What O_DIRECT asks of addresses, and of lengths and offsets; undefined: not told (< 6.1). */
+  /** What O_DIRECT asks of addresses, in bytes; undefined: not told (before Linux 6.1). */
   readonly dioMemoryAlignment: number | undefined
-  /** What O_DIRECT asks of lengths and offsets, in bytes. */
+  /** What O_DIRECT asks of lengths and offsets, in bytes; undefined: not told (before Linux 6.1). */
   readonly dioOffsetAlignment: number | undefined
   /** Whether it is a regular file. */
   isFile(): boolean
