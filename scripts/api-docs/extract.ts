@@ -3,7 +3,12 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Extractor, ExtractorConfig, ExtractorLogLevel } from '@microsoft/api-extractor'
+import {
+  CompilerState,
+  Extractor,
+  ExtractorConfig,
+  ExtractorLogLevel,
+} from '@microsoft/api-extractor'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -40,7 +45,11 @@ export function extract(entryPoints: readonly EntryPoint[]): Item[][] {
   const folder = mkdtempSync(join(ROOT, 'build-api-'))
   try {
     declare(folder)
-    return entryPoints.map(({ source }) => itemsOf(folder, declarationOf(source)))
+    const entries = entryPoints.map(({ source }) => join(folder, declarationOf(source)))
+    const configs = entries.map(entry => configOf(folder, entry))
+    // One for all of them: making it takes most of the time.
+    const compilerState = CompilerState.create(configs[0], { additionalEntryPoints: entries })
+    return configs.map(config => itemsOf(folder, config, compilerState))
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -67,16 +76,18 @@ function declarationOf(source: string): string {
   return source.replace(/^src\//, '').replace(/\.ts$/, '.d.ts')
 }
 
-function itemsOf(folder: string, declaration: string): Item[] {
-  const entry = join(folder, declaration)
-  const model = join(folder, 'model.api.json')
+function configOf(folder: string, entry: string): ExtractorConfig {
   const { compilerOptions } = JSON.parse(readFileSync(join(ROOT, 'tsconfig.json'), 'utf8'))
-  const config = ExtractorConfig.prepare({
+  return ExtractorConfig.prepare({
     configObject: {
       projectFolder: ROOT,
       mainEntryPointFilePath: entry,
       compiler: { overrideTsconfig: { compilerOptions, files: [entry] } },
-      docModel: { enabled: true, apiJsonFilePath: model, includeForgottenExports: true },
+      docModel: {
+        enabled: true,
+        apiJsonFilePath: join(folder, 'model.api.json'),
+        includeForgottenExports: true,
+      },
       apiReport: { enabled: false },
       dtsRollup: { enabled: false },
       tsdocMetadata: { enabled: false },
@@ -84,8 +95,12 @@ function itemsOf(folder: string, declaration: string): Item[] {
     configObjectFullPath: undefined,
     packageJsonFullPath: join(ROOT, 'package.json'),
   })
-  Extractor.invoke(config, { localBuild: true, messageCallback: report })
-  const items: Item[] = JSON.parse(readFileSync(model, 'utf8')).members[0].members
+}
+
+function itemsOf(folder: string, config: ExtractorConfig, compilerState: CompilerState): Item[] {
+  Extractor.invoke(config, { localBuild: true, compilerState, messageCallback: report })
+  const model = JSON.parse(readFileSync(config.apiJsonFilePath, 'utf8'))
+  const items: Item[] = model.members[0].members
   const texts = new Map<string, string>()
   return items.map(item => {
     const path = join(ROOT, item.fileUrlPath!)
