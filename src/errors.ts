@@ -43,12 +43,16 @@ export const ERROR_CODES = [
   'ERR_RIOLOG_CRASH_TEST',
 ] as const
 
+/** One of {@link ERROR_CODES}. */
 export type ErrorCode = (typeof ERROR_CODES)[number]
 
+/** What riolog throws on purpose; `code` tells what it is, and `cause` what lies behind it. */
 export class RiologError extends Error {
   override readonly name: string = 'RiologError'
+  /** What has happened: stable, and named in docs/ERRORS.md. */
   readonly code: ErrorCode
 
+  /** @internal */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code
@@ -62,9 +66,12 @@ export class SystemError extends RiologError {
   readonly errno: number
   /** The errno's name, e.g. `'ENOSPC'`. */
   readonly errnoName: string
+  /** The system call that failed, e.g. `'write'`. */
   readonly syscall: string
+  /** The path that it failed on, where there is one. */
   readonly path: string | undefined
 
+  /** @internal */
   constructor(
     errno: number,
     syscall: string,
@@ -93,6 +100,7 @@ export class CorruptionError extends RiologError {
   /** The place of the damage in the log. */
   readonly lsn: number
 
+  /** @internal */
   constructor(message: string, where: { segment: number; offset: number; lsn: number }) {
     const place = `segment ${where.segment}, offset ${where.offset}, LSN ${where.lsn}`
     super('ERR_RIOLOG_CORRUPT', `${message} (${place})`)
@@ -112,8 +120,10 @@ export class PoisonedError extends RiologError {
   readonly durableLsn: number
   /** From here to `undecidedTo` records may or may not be found at the next opening. */
   readonly undecidedFrom: number
+  /** Where the undecided range ends. */
   readonly undecidedTo: number
 
+  /** @internal */
   constructor(durableLsn: number, undecidedTo: number, cause: unknown) {
     super(
       'ERR_RIOLOG_POISONED',

@@ -11,7 +11,7 @@ export {
 export { Log, type LogInfo, type ScanOptions, type TailOptions } from './log/log.ts'
 export type { CommitEvent, Distribution, LogMetrics } from './log/metrics.ts'
 export type { RecoveryReport } from './log/opening.ts'
-export type { LogOptions, ReplicaOptions } from './log/options.ts'
+export type { EncryptionOptions, LogOptions, ReplicaOptions } from './log/options.ts'
 export type { Pin, PinOptions } from './log/pins.ts'
 export type { LogRecord } from './log/record.ts'
 export type { RawChunk } from './log/replication/raw-chunk.ts'

@@ -7,8 +7,11 @@ import { RiologError } from './errors.ts'
  * `buffer` is JavaScript's first view of it.
  */
 export interface NativeMemory {
+  /** What requests name it by. */
   readonly id: number
+  /** Keeps it alive. */
   readonly handle: object
+  /** A view of all of it. */
   readonly buffer: ArrayBuffer
 }
 
@@ -72,6 +75,7 @@ export const SOCKET_CALL = {
   NAME: 5,
   PEER_NAME: 6,
 } as const
+/** Numbers that native code knows socket options by. */
 export const SOCKET_OPTION = {
   reuseAddress: 0,
   reusePort: 1,

@@ -3,6 +3,7 @@
  * unless a comment above it says otherwise:
  *
  *   <!-- continues -->     it goes on where the block before it ends; all of them are one program
+ *   <!-- io_uring -->      it runs only where io_uring is
  *   <!-- with: CODE -->    a fragment: CODE is what it takes for granted; it is not run
  */
 import { execFile } from 'node:child_process'
@@ -10,13 +11,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { temporaryDirectory } from './support/engines.ts'
+import { DOCUMENTS } from './support/documents.ts'
+import { temporaryDirectory, whyNoRing } from './support/engines.ts'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
-const DOCUMENTS = ['README.md', 'docs/EMBEDDING.md', 'docs/CRASH.md', 'examples/kv/README.md']
-const BLOCK = /(?:^<!-- (?<marker>[\s\S]*?) -->\n)?^```ts\n(?<code>[\s\S]*?)^```$/gm
+const BLOCK = /(?:^<!-- (?<marker>(?:(?!-->)[\s\S])*) -->\n)?^```ts\n(?<code>[\s\S]*?)^```$/gm
 /** As a user's imports are resolved by the package, these are by the sources. */
 const PATHS: Record<string, string> = {
   riolog: 'src/index.ts',
@@ -30,6 +31,7 @@ interface Program {
   readonly name: string
   code: string
   readonly isFragment: boolean
+  readonly needsRing: boolean
 }
 
 function programsOf(document: string): Program[] {
@@ -39,11 +41,13 @@ function programsOf(document: string): Program[] {
     const { marker, code } = groups!
     const line = text.slice(0, index).split('\n').length
     const name = `${document.replace(/\W/g, '-')}-line-${line}`
-    if (marker === undefined) programs.push({ name, code, isFragment: false })
+    const needsRing = marker === 'io_uring'
+    if (marker === undefined || needsRing)
+      programs.push({ name, code, isFragment: false, needsRing })
     else if (marker === 'continues') programs.at(-1)!.code += code
     else if (marker.startsWith('with: ')) {
       // On its one line, so that the lines of an error are those of the block.
-      programs.push({ name, code: `${marker.slice(6)};${code}`, isFragment: true })
+      programs.push({ name, code: `${marker.slice(6)};${code}`, isFragment: true, needsRing })
     } else throw new Error(`${name}: an unknown marker: ${marker}`)
   }
   return programs
@@ -87,7 +91,12 @@ t.test('the code in the documents', async t => {
   const compiled = await compile(folder)
   t.equal(compiled.code, 0, compiled.output)
 
+  const noRing = await whyNoRing()
   for (const program of programs.filter(({ isFragment }) => !isFragment)) {
+    if (program.needsRing && noRing !== undefined) {
+      t.pass(`${program.name} needs io_uring`, { skip: noRing })
+      continue
+    }
     const file = join(folder, `${program.name}.ts`)
     writeFileSync(file, `${runnable(program)}export {}\n`)
     const args = [`--import=${import.meta.resolve('tsx')}`, file]

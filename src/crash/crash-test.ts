@@ -10,47 +10,54 @@ import { traceOf } from './trace.ts'
 
 const isFunction = (value: unknown) => typeof value === 'function'
 
+/** The rules of {@link CrashTestOptions}. */
 const schema = z.strictObject({
-  /** The same seed comes to the same runs. Random unless told; the error names it. */
   seed: z.number().int().min(0).max(0x7fffffff).optional(),
-  /** Crashes to look at: images of the disk that are recovered and verified, at least so many; 1000. */
   runs: z.number().int().min(1).default(1000),
   workload: z.custom<Scenario['workload']>(isFunction, 'must be a function'),
   verify: z.custom<Scenario['verify']>(isFunction, 'must be a function'),
   steps: z.custom<NonNullable<Scenario['steps']>>(isFunction, 'must be a function').optional(),
-  /** Kinds of faults besides the crashes; none. */
   faults: z.array(z.enum(FAULT_KINDS)).readonly().default([]),
-  /** A crash at every moment of each life, and not at some; false. */
   everyPoint: z.boolean().default(false),
-  /** Where so many things or fewer are unsynced, every subset of them is taken; 12. */
   exhaustiveUnits: z.number().int().min(0).max(16).default(12),
-  /** Plans to try in order to find the shortest one that fails; 0: as it was found; 2000. */
   shrinkAttempts: z.number().int().min(0).default(2000),
 })
 
 /** What to test, and for how long. */
 export interface CrashTestOptions<S = unknown> extends Scenario<S> {
+  /** The same seed comes to the same runs. Random unless told; the error names it. */
   readonly seed?: number
+  /** Crashes to look at: images of the disk that are recovered and verified, at least so many; 1000. */
   readonly runs?: number
+  /** Kinds of faults besides the crashes; none. */
   readonly faults?: readonly FaultKind[]
+  /** A crash at every moment of each life, and not at some; false. */
   readonly everyPoint?: boolean
+  /** Where so many things or fewer are unsynced, every subset of them is taken; 12. */
   readonly exhaustiveUnits?: number
+  /** Plans to try in order to find the shortest one that fails; 0: as it was found; 2000. */
   readonly shrinkAttempts?: number
 }
 
+/** Who looks on. */
 export interface CrashTestHooks {
+  /** Called for each run, once it is verified. */
   readonly onRun?: (run: Run) => void
 }
 
 /** What was looked at. */
 export interface CrashTestSummary {
+  /** Comes to the same runs again. */
   readonly seed: number
+  /** Crashes that were looked at. */
   readonly runs: number
+  /** How long it took. */
   readonly milliseconds: number
   /** The same on the processor's clock, which other programs do not make slower. */
   readonly cpuMilliseconds: number
   /** Moments at which the power was cut, and those of them of which every subset was taken. */
   readonly points: number
+  /** Those of `points` of which every subset was taken. */
   readonly pointsComplete: number
   /** How often each kind was there; a run can have several. */
   readonly byKind: Readonly<Record<string, number>>
@@ -66,6 +73,7 @@ export class CrashTestError extends RiologError {
   /** Until it was found. */
   readonly runs: number
 
+  /** @internal */
   constructor(violation: Violation, seed: number, plan: Plan, runs: number) {
     super(
       'ERR_RIOLOG_CRASH_TEST',

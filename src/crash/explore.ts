@@ -25,6 +25,7 @@ import type { Scenario } from './scenario.ts'
 export interface Run {
   /** Crashes in a row that came in a recovery: 0 after a crash of the workload. */
   readonly inRecovery: number
+  /** Which choice of what was unsynced. */
   readonly survivors: Survivors['kind']
   /** Kinds of the faults that were done besides. */
   readonly faults: readonly FaultKind[]

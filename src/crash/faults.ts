@@ -42,6 +42,7 @@ export const FAULT_KINDS = [
   'stale-block',
 ] as const
 
+/** One of {@link FAULT_KINDS}. */
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 /** Faults of the medium: what was durable is not any more, and nobody is told. */
@@ -54,6 +55,7 @@ const OF_MEDIUM: ReadonlySet<FaultKind> = new Set([
 
 /** A plain object, as it stands in a plan. */
 export interface Fault {
+  /** What is done. */
   readonly kind: FaultKind
   /** It is done to the first operation that it fits, from the one of this number on. */
   readonly from: number

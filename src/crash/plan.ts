@@ -11,17 +11,23 @@ import type { Scenario } from './scenario.ts'
 export interface PlannedLife {
   /** `workload`, or `verify`: the crash comes while what the crash before it left is being recovered. */
   readonly phase: 'workload' | 'verify'
+  /** Of its choices. */
   readonly seed: number
+  /** What the workload has to do. */
   readonly steps: readonly unknown[]
+  /** What is done besides. */
   readonly faults: readonly Fault[]
   /** Files go through a page cache. */
   readonly hasPageCache: boolean
   /** The crash comes before this operation of the disk, or when the life is over. */
   readonly crashAt: number
+  /** What the crash leaves of what was unsynced. */
   readonly survivors: Survivors
 }
 
+/** A run as a plain object, for {@link replayCrash}. */
 export interface Plan {
+  /** One behind the other, on the same disk. */
   readonly lives: readonly PlannedLife[]
 }
 

@@ -5,7 +5,10 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 export class Random {
   readonly #generator: ReturnType<typeof xoroshiro128plus>
 
-  /** @param seed an integer; its lowest 32 bits count */
+  /**
+   * A source of its own.
+   * @param seed an integer; its lowest 32 bits count
+   */
   constructor(seed: number) {
     this.#generator = xoroshiro128plus(seed | 0)
   }
@@ -15,14 +18,17 @@ export class Random {
     return uniformInt(this.#generator, low, high)
   }
 
+  /** True with this probability, from 0 to 1. */
   chance(probability: number): boolean {
     return this.int(0, 0xffff) < probability * 0x10000
   }
 
+  /** One of these, each as likely as the others. */
   pick<T>(from: readonly T[]): T {
     return from[this.int(0, from.length - 1)]
   }
 
+  /** So many bytes. */
   bytes(count: number): Uint8Array {
     return Uint8Array.from({ length: count }, () => this.int(0, 255))
   }

@@ -7,6 +7,7 @@ import type { LogOptions } from '../log/options.ts'
 import type { Fault } from './faults.ts'
 import type { Random } from './random.ts'
 
+/** What the harness hands to a workload and to a verification. */
 export interface CrashContext {
   /**
    * The simulated disk, as the log sees it; it has one directory, of any path. Who waits with timers takes
@@ -15,6 +16,7 @@ export interface CrashContext {
   readonly disk: Disk
   /** What that disk is made of, to look at its files. */
   readonly device: SimulatedDevice
+  /** The disk's own time. */
   readonly clock: Clock
   /** The same choices whenever the same plan runs. */
   readonly random: Random
@@ -30,14 +32,17 @@ export interface CrashContext {
   readonly history: readonly unknown[]
 }
 
+/** What `workload` gets. */
 export interface WorkloadContext<S = unknown> extends CrashContext {
   /** 0 for the first; each one after it goes on with what a crash has left. */
   readonly life: number
+  /** What `steps` of the scenario gave for this life. */
   readonly steps: readonly S[]
   /** The program has promised this to somebody outside: it must survive from now on. */
   acknowledge(value: unknown): void
 }
 
+/** What `verify` gets. */
 export interface VerifyContext extends CrashContext {
   /** What was acknowledged before the crash, oldest first. */
   readonly acknowledged: readonly unknown[]
@@ -45,6 +50,7 @@ export interface VerifyContext extends CrashContext {
   readonly isDamaged: boolean
 }
 
+/** A program to cut the power under, and how to judge what is left. */
 export interface Scenario<S = unknown> {
   /** Runs until the power is cut, or it ends. */
   workload(context: WorkloadContext<S>): Promise<void>

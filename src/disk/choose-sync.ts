@@ -12,12 +12,17 @@ import type { DiskBuffer, DiskDirectory, DiskFile, EngineName, SyncMode } from '
 
 /** Medians of the time of a commit by `dsync`, as a part of that by `fdatasync`. */
 export interface SyncRatios {
+  /** On an idle machine. */
   readonly idle: number
+  /** While other threads keep the CPUs busy. */
   readonly busyCpus: number
+  /** While this thread is busy. */
   readonly busyEventLoop: number
 }
 
+/** How commits become durable: `log.info().sync`. */
 export interface SyncReport {
+  /** The way that is taken. */
   readonly mode: SyncMode
   /** What `auto` measured. */
   readonly measured?: SyncRatios

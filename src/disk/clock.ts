@@ -11,10 +11,15 @@ export interface Clock {
   sleep(milliseconds: number): Promise<void>
 }
 
+/** As Node has it, and `clear`. */
 export interface Timer {
+  /** Holds the process open, as a new one does. */
   ref(): void
+  /** Does not hold the process open. */
   unref(): void
+  /** Whether it holds the process open. */
   hasRef(): boolean
+  /** It will not run. */
   clear(): void
 }
 

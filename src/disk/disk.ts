@@ -7,11 +7,14 @@
 import type { NativeMemory } from '../native.ts'
 import type { Clock } from './clock.ts'
 
+/** How a disk is reached; `simulated` is the one of `riolog/crash`. */
 export type EngineName = 'uring' | 'threadpool' | 'simulated'
 
 /** Memory that may be handed to a disk: aligned, owned by native code. `bytes` is a view of all. */
 export interface DiskBuffer {
+  /** The memory itself, as native code knows it. */
   readonly memory: NativeMemory
+  /** All of it, as bytes. */
   readonly bytes: Uint8Array
 }
 
@@ -21,7 +24,9 @@ export interface DiskBuffer {
  */
 export type SyncMode = 'fdatasync' | 'dsync'
 
+/** A way to reach storage. */
 export interface Disk {
+  /** Which way it is. */
   readonly engine: EngineName
   /** What all timers of those who wait for this disk run on. */
   readonly clock: Clock
@@ -46,12 +51,17 @@ export interface Disk {
  *  `createNew`: the same, EEXIST if it is there. All but `read` take `mode` for a new file. */
 export type OpenHow = 'read' | 'write' | 'create' | 'createNew'
 
+/** An open directory. */
 export interface DiskDirectory {
+  /** As it was opened. */
   readonly path: string
+  /** The names in it, in no order. @throws SystemError */
   list(): Promise<string[]>
+  /** Opens a file of it; `mode` has the permissions of a new one. @throws SystemError */
   open(name: string, how: OpenHow, mode: number): Promise<DiskFile>
   /** A file without a name, to measure with; undefined where there is no such thing (O_TMPFILE). */
   openScratch(): Promise<DiskFile | undefined>
+  /** Removes a name; not durable before a sync. @throws SystemError ENOENT, … */
   unlink(name: string): Promise<void>
   /** Gives an open file of this directory another name, which nothing may have. */
   rename(file: DiskFile, name: string): Promise<void>
@@ -61,14 +71,18 @@ export interface DiskDirectory {
   syncBlocking(): void
   /** Makes this directory's own name durable. */
   syncParent(): Promise<void>
+  /** Lets go of the directory; its open files stay open. */
   close(): void
 }
 
+/** An open file of a directory. */
 export interface DiskFile {
+  /** The name that it was opened by. */
   readonly name: string
   /** Reads and writes pass the page cache by (O_DIRECT). */
   readonly direct: boolean
 
+  /** Its length in bytes now. */
   size(): number
   /** The alignment in bytes that the device asks of addresses, lengths and offsets. */
   alignment(): number
@@ -89,9 +103,11 @@ export interface DiskFile {
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void>
   /** As {@link read}, holding up the thread; bytes that are synced come from the device, not from a cache. */
   readBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): number
+  /** As {@link write}, holding up the thread. */
   writeBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): void
   /** fsync: bytes and metadata. */
   sync(): Promise<void>
+  /** As {@link sync}, holding up the thread. */
   syncBlocking(): void
   /**
    * Writes all of it and syncs the bytes, by `sync`; `done` is called once, without an error only if all

@@ -41,6 +41,7 @@ import { Writer } from './writer.ts'
 /** How often a read-only log looks for more, in milliseconds. */
 const POLL_MS = 20
 
+/** The options of `log.scan`. */
 export interface ScanOptions {
   /**
    * Where to begin: the first record at or after this LSN, with `reverse` the last one at or before it;
@@ -51,9 +52,11 @@ export interface ScanOptions {
   readonly reverse?: boolean
 }
 
+/** The options of `log.tail`. */
 export interface TailOptions {
   /** Where to begin: the first record at or after this LSN; the oldest without. */
   readonly from?: number
+  /** Ends it with ERR_RIOLOG_CANCELED. */
   readonly signal?: AbortSignal
   /** How often a read-only log looks for more, in milliseconds; 20. */
   readonly pollMs?: number
@@ -61,16 +64,25 @@ export interface TailOptions {
 
 /** What a log is made of: `log.info()`. */
 export interface LogInfo {
+  /** The directory, as it was opened. */
   readonly path: string
+  /** How the disk is reached. */
   readonly engine: EngineName
+  /** Names the log, and its copies: 32 hex digits. */
   readonly uuid: string
+  /** How often it has been opened for writing. */
   readonly epoch: number
+  /** LSN space of a segment, in bytes. */
   readonly segmentSize: number
+  /** Groups begin at multiples of this, in bytes. */
   readonly alignment: number
+  /** The longest record that it takes, in bytes. */
   readonly maxRecordBytes: number
   /** How commits become durable, and what decided it. */
   readonly sync: SyncReport
+  /** Everything before it is durable. */
   readonly durableLsn: number
+  /** Records before it have been trimmed. */
   readonly trimLsn: number
   /** Live segments, oldest first. */
   readonly segments: readonly {
@@ -80,6 +92,7 @@ export interface LogInfo {
     /** The `metadata` option of the opening that made it. */
     readonly metadata: Buffer
   }[]
+  /** What opening found. */
   readonly recovery: RecoveryReport
 }
 
@@ -627,6 +640,7 @@ export class Log {
     return { ...this.#openWriter().metrics(), pooledSegments: this.#pool.length }
   }
 
+  /** Engine, dimensions, places and segments of the log as they are now; it works in every state. */
   info(): LogInfo {
     const { directory, report } = this.#opened
     const { manifest, chain } = this.#seen
@@ -665,6 +679,7 @@ export class Log {
     return this.#closing
   }
 
+  /** The same as {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

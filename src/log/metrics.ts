@@ -4,18 +4,27 @@ import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 
 /** Of durations in microseconds, of sizes in bytes or records; to three digits. */
 export interface Distribution {
+  /** How many were measured; 0: all else is 0, too. */
   readonly count: number
+  /** The smallest. */
   readonly min: number
+  /** The mean. */
   readonly mean: number
+  /** The median. */
   readonly p50: number
+  /** 99 % are at most this. */
   readonly p99: number
+  /** 99.9 % are at most this. */
   readonly p999: number
+  /** The largest. */
   readonly max: number
 }
 
+/** What an opening has committed: `log.metrics()`. */
 export interface LogMetrics {
-  /** Groups that became durable, since the log was opened; the same for all of these. */
+  /** Groups that became durable; as all of these, since the log was opened. */
   readonly groups: number
+  /** Records that became durable. */
   readonly records: number
   /** Bytes of the records themselves, as they are stored. */
   readonly recordBytes: number
@@ -27,13 +36,17 @@ export interface LogMetrics {
   readonly appendToDurable: Distribution
   /** Microseconds from the submission of a group's write until it counts as durable. */
   readonly commit: Distribution
+  /** Records in each group. */
   readonly recordsPerGroup: Distribution
+  /** Bytes written for each group. */
   readonly bytesPerGroup: Distribution
-  /** Segments that the log went on to, by rotation, and starts of an opening or a rewind. */
+  /** Segments that the log went on to because the one before was full. */
   readonly rotations: number
+  /** Segments that the log began because it was opened or rewound. */
   readonly forks: number
-  /** Bytes of memory for records on their way, the limit, and how much of it is in use now. */
+  /** The most memory for records on their way, in bytes (`maxBufferedBytes`). */
   readonly bufferBytes: number
+  /** How many of `bufferBytes` are in use now. */
   readonly bufferBytesInUse: number
   /** Files of dead segments that wait to become new ones. */
   readonly pooledSegments: number
@@ -44,10 +57,15 @@ export type CommitFigures = Omit<LogMetrics, 'pooledSegments'>
 
 /** What is published on the channel `riolog:commit` for each group. */
 export interface CommitEvent {
+  /** The log's directory. */
   readonly path: string
+  /** The group's LSN. */
   readonly lsn: number
+  /** Records that begin in the group. */
   readonly records: number
+  /** Bytes written: records, headers and padding. */
   readonly bytes: number
+  /** From the submission of the write until the group counts as durable. */
   readonly microseconds: number
 }
 

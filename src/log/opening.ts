@@ -18,11 +18,16 @@ import { gatherFacts, judge, type Verdict } from './recovery.ts'
 
 /** What the verdict was, and from what: `log.recovery`. */
 export interface RecoveryReport {
+  /**
+   * How the log ended: `created` (there was none), `empty`, `clean end` (it was closed), `whole` (killed,
+   * and nothing is torn) or `torn tail`. Corruption is an error.
+   */
   readonly verdict: Verdict['kind'] | 'created'
   /** The end of the log as found. */
   readonly end: number
   /** The highest LSN that something on the disk proves to have been durable. */
   readonly provenLsn: number
+  /** How many live segments there are. */
   readonly segments: number
   /** Where the torn tail begins; undefined when there is none. */
   readonly tornAt: { readonly segment: number; readonly offset: number } | undefined

@@ -10,6 +10,101 @@ import {
   MIN_SEGMENT_SIZE,
 } from '../segment/format.ts'
 
+/** The options of `Log.open`. Another name than these, or a value out of range, is ERR_RIOLOG_INVALID_OPTION. */
+export interface LogOptions {
+  /**
+   * LSN space of a segment in bytes, a power of two from 64 KiB to 16 GiB; 64 MiB. Counts when the log is
+   * created: later the log's own does, and another one is an error.
+   */
+  segmentSize?: number | undefined
+  /**
+   * How the disk is reached: by io_uring, by libuv's thread pool, or `auto`: by io_uring where it can be had,
+   * and otherwise by the thread pool, with one warning a process (`RIOLOG_THREADPOOL`); auto.
+   */
+  engine?: 'auto' | 'uring' | 'threadpool' | undefined
+  /** Makes the directory and the log if they are not there; true. */
+  create?: boolean | undefined
+  /**
+   * Opens only if nobody has opened the log for writing since the opening of this epoch
+   * (`log.info().epoch`), else ERR_RIOLOG_FENCED; 0 is a log that nobody has opened yet; none.
+   */
+  expectedEpoch?: number | undefined
+  /** Reads only: takes no lock, writes nothing, shows what is proven durable; false. */
+  readOnly?: boolean | undefined
+  /**
+   * The most memory for records that are not yet durable, in bytes, at least 2 MiB; 16 MiB. The longest
+   * record and the longest batch have to fit into it, and into one segment.
+   */
+  maxBufferedBytes?: number | undefined
+  /**
+   * The longest group that one commit writes, in bytes, from 4 KiB to 1 MiB; 1 MiB. A longer record has one
+   * of its own, or several.
+   */
+  maxGroupBytes?: number | undefined
+  /**
+   * How a commit becomes durable: `fdatasync` behind each write, or `dsync` (RWF_DSYNC, pwritev2(2)).
+   * `auto` measures both on the log's device when it opens, idle and busy, and takes `dsync` only where it
+   * wins each time; `log.info().sync` tells. Where a file system has no RWF_DSYNC, `dsync` poisons at the
+   * first commit (EOPNOTSUPP); fdatasync.
+   */
+  sync?: 'auto' | 'fdatasync' | 'dsync' | undefined
+  /**
+   * Commits that the disk may have at once, from 1 to 16; 1, which was the fastest on the disks that we
+   * measured. What comes back good counts only when those beside it do.
+   */
+  commitsInFlight?: number | undefined
+  /**
+   * How long an idle disk waits for more records to share a commit, in milliseconds, up to 1000; 0: not at
+   * all. A flush ends the wait.
+   */
+  maxDelayMs?: number | undefined
+  /**
+   * After so long without an append, in milliseconds, the manifest is told how far the log is durable:
+   * from then on damage to the last records, too, is told from a torn tail. 0: never; 1000.
+   */
+  idleStampMs?: number | undefined
+  /**
+   * Files of segments that were trimmed or rewound, kept to become new ones, at most; 2. Appending then
+   * allocates nothing at a rotation. 0: they are deleted.
+   */
+  recycledSegments?: number | undefined
+  /**
+   * The disk has answered nothing for so long, in milliseconds, while somebody waits for it: the log is
+   * poisoned, and all who wait are told. 0: they wait for ever; 0.
+   */
+  commitTimeoutMs?: number | undefined
+  /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
+  lockWaitMs?: number | undefined
+  /**
+   * Bytes of the user's for the header of each segment that this opening begins, to be found in
+   * `log.info()`. At most the header block's rest: 4000 where the alignment is 4096; none.
+   */
+  metadata?: Uint8Array | undefined
+  /** Compresses each record that becomes shorter by it (raw deflate); none. Any opening reads both. */
+  compression?: 'none' | 'deflate' | undefined
+  /**
+   * Encrypts each record (AES-256-GCM); none. docs/DURABILITY.md says what that protects and what it
+   * does not.
+   */
+  encryption?: EncryptionOptions | undefined
+  /** Permissions of new files; 0600. */
+  mode?: number | undefined
+  /** Permissions of new directories; 0700. */
+  directoryMode?: number | undefined
+  /** A pino logger (or one with its methods); silent without. */
+  logger?: Logger | undefined
+}
+
+/** The option `encryption`: where the keys of a log come from. */
+export interface EncryptionOptions {
+  /** Names the key for new records, a 32-bit number; older records name theirs. */
+  keyId: number
+  /** The key of an id: 32 bytes, or undefined. Called once for each id and opening. */
+  key: (id: number) => Uint8Array | undefined
+  /** Shows records that are not encrypted, too; false. */
+  acceptPlain?: boolean | undefined
+}
+
 const mode = z.number().int().min(0).max(0o777)
 
 const isLogger = (value: unknown): value is Logger =>
@@ -17,121 +112,72 @@ const isLogger = (value: unknown): value is Logger =>
 
 const isFunction = (value: unknown) => typeof value === 'function'
 
+/** The rules of {@link LogOptions}. */
 const schema = z.strictObject({
-  /**
-   * LSN space of a segment in bytes, a power of two; 64 MiB. Counts when the log is created: later
-   * the log's own does, and another one is an error.
-   */
   segmentSize: z
     .number()
     .min(MIN_SEGMENT_SIZE)
     .max(MAX_SEGMENT_SIZE)
     .refine(isPowerOfTwo, 'must be a power of two')
     .optional(),
-  /** How the disk is reached; `auto` takes io_uring where it can be had. */
   engine: z.enum(['auto', 'uring', 'threadpool']).default('auto'),
-  /** Makes the directory and the log if they are not there; true. */
   create: z.boolean().default(true),
-  /**
-   * Opens only if nobody has opened the log for writing since the opening of this epoch
-   * (`log.info().epoch`); 0 is a log that nobody has opened yet.
-   */
   expectedEpoch: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
-  /** Reads only: takes no lock, writes nothing, shows what is proven durable. */
   readOnly: z.boolean().default(false),
-  /**
-   * The most memory for records that are not yet durable, in bytes; 16 MiB. The longest record and the
-   * longest batch have to fit into it, and into one segment.
-   */
   maxBufferedBytes: z
     .number()
     .int()
     .min(2 * MIB)
     .default(16 * MIB),
-  /**
-   * The longest group that one commit writes, in bytes; 1 MiB. A longer record has one of its own, or
-   * several.
-   */
   maxGroupBytes: z
     .number()
     .int()
     .min(4 * KIB)
     .max(MIB)
     .default(MIB),
-  /**
-   * How a commit becomes durable: `fdatasync` behind each write, or `dsync` (RWF_DSYNC, pwritev2(2)).
-   * `auto` measures both on the log's device when it opens, idle and busy, and takes `dsync` only where it
-   * wins each time; `log.info().sync` tells. Where a file system has no RWF_DSYNC, `dsync` poisons at the
-   * first commit (EOPNOTSUPP). fdatasync.
-   */
   sync: z.enum(['auto', 'fdatasync', 'dsync']).default('fdatasync'),
-  /**
-   * Commits that the disk may have at once; 1, which was the fastest on the disks that we measured. What
-   * comes back good counts only when those beside it do.
-   */
   commitsInFlight: z.number().int().min(1).max(16).default(1),
-  /**
-   * How long an idle disk waits for more records to share a commit, in milliseconds; 0: not at all. A
-   * flush ends the wait.
-   */
   maxDelayMs: z.number().min(0).max(1000).default(0),
-  /**
-   * After so long without an append, in milliseconds, the manifest is told how far the log is durable:
-   * from then on damage to the last records, too, is told from a torn tail. 0: never; 1000.
-   */
   idleStampMs: z.number().min(0).default(1000),
-  /**
-   * Files of segments that were trimmed or rewound, kept to become new ones, at most; 2. Appending then
-   * allocates nothing at a rotation. 0: they are deleted.
-   */
   recycledSegments: z.number().int().min(0).max(1024).default(2),
-  /**
-   * The disk has answered nothing for so long, in milliseconds, while somebody waits for it: the log is
-   * poisoned, and all who wait are told. 0: they wait for ever; 0.
-   */
   commitTimeoutMs: z
     .number()
     .min(0)
     .max(2 ** 31 - 1)
     .default(0),
-  /** How long to wait for a lock whose holder is dying, in milliseconds; 2000. */
   lockWaitMs: z.number().min(0).default(2000),
-  /**
-   * Bytes of the user's for the header of each segment that this opening begins, to be found in
-   * `log.info()`. At most the header block's rest: 4000 where the alignment is 4096.
-   */
   metadata: z
     .custom<Uint8Array>(value => value instanceof Uint8Array, 'must be a Uint8Array')
     .transform(bytes => Uint8Array.from(bytes))
     .default(new Uint8Array()),
-  /**
-   * Compresses each record that becomes shorter by it (raw deflate); none. Any opening reads both.
-   */
   compression: z.enum(['none', 'deflate']).default('none'),
-  /**
-   * Encrypts each record (AES-256-GCM); none. docs/DURABILITY.md says what that protects and what it
-   * does not.
-   */
   encryption: z
     .strictObject({
-      /** Names the key for new records; older ones name theirs. */
       keyId: z.number().int().min(0).max(0xffffffff),
-      /** The key of an id: 32 bytes, or undefined. Called once for each id and opening. */
       key: z.custom<(id: number) => Uint8Array | undefined>(isFunction, 'must be a function'),
-      /** Shows records that are not encrypted, too; false. */
       acceptPlain: z.boolean().default(false),
     })
     .optional(),
-  /** Permissions of new files; 0600. */
   mode: mode.default(0o600),
-  /** Permissions of new directories; 0700. */
   directoryMode: mode.default(0o700),
-  /** A pino logger (or one with its methods); silent without. */
   logger: z.custom<Logger>(isLogger, 'must have the methods of a pino logger').optional(),
-})
+}) satisfies z.ZodType<unknown, LogOptions>
 
-export type LogOptions = z.input<typeof schema>
 export type CheckedOptions = z.output<typeof schema>
+
+/** The options of `Replica.open`: of {@link LogOptions} those that concern files; the rest is the source's. */
+export interface ReplicaOptions
+  extends Pick<
+    LogOptions,
+    | 'engine'
+    | 'mode'
+    | 'directoryMode'
+    | 'lockWaitMs'
+    | 'recycledSegments'
+    | 'idleStampMs'
+    | 'commitTimeoutMs'
+    | 'logger'
+  > {}
 
 const replicaSchema = schema.pick({
   engine: true,
@@ -142,10 +188,7 @@ const replicaSchema = schema.pick({
   idleStampMs: true,
   commitTimeoutMs: true,
   logger: true,
-})
-
-/** Of {@link LogOptions} those that concern files; the rest is the source's. */
-export type ReplicaOptions = z.input<typeof replicaSchema>
+}) satisfies z.ZodType<unknown, ReplicaOptions>
 
 /** @throws ERR_RIOLOG_INVALID_OPTION, naming each option that is wrong */
 export function checkOptions(options: unknown): CheckedOptions {

@@ -1,5 +1,6 @@
 /** Places that trims must not pass yet: of a reader, a replica, a snapshot. They live in memory only. */
 
+/** The options of `log.pin`. */
 export interface PinOptions {
   /**
    * The most bytes of log that it may hold back, counted to the durable LSN: beyond that it is dropped,
@@ -8,13 +9,17 @@ export interface PinOptions {
   readonly maxBytes?: number
 }
 
+/** Holds trims back: `log.pin`. It lives in memory only, and `using` releases it. */
 export interface Pin extends Disposable {
+  /** Given to `log.pin`. */
   readonly name: string
+  /** Records from here on are kept. */
   readonly lsn: number
   /** True once it holds nothing back any more: released, or dropped for its length. */
   readonly released: boolean
   /** Moves it forward, as its reader goes on; never back. */
   moveTo(lsn: number): void
+  /** Lets trims pass; a second time does nothing. */
   release(): void
 }
 

@@ -41,6 +41,7 @@ export interface Facts {
   readonly bad: BadGroup | undefined
 }
 
+/** How a log ends. `end` is the place behind its last record. */
 export type Verdict =
   | { readonly kind: 'empty' | 'clean end' | 'whole' | 'torn tail'; readonly end: number }
   | { readonly kind: 'corruption'; readonly error: CorruptionError }

@@ -7,11 +7,13 @@ export interface TraceContext {
   readonly path: string
   /** Where to; of trims and rewinds. */
   readonly lsn?: number
+  /** What was resolved to. */
   result?: unknown
+  /** What it failed with. */
   error?: unknown
 }
 
-const channelOf = (name: string) => tracingChannel<unknown, TraceContext>(`riolog:${name}`)
+const channelOf = (name: string) => tracingChannel<object, TraceContext>(`riolog:${name}`)
 
 type Tracing = ReturnType<typeof channelOf>
 

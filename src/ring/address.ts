@@ -6,14 +6,19 @@ import { ADDRESS_BYTES } from './abi.ts'
 /** The end of a connection or datagram: as `socket.address()` of node:net has it, or a Unix path. */
 export type SocketAddress = InternetAddress | UnixAddress
 
+/** An address of the Internet Protocol. */
 export interface InternetAddress {
+  /** The version. */
   readonly family: 'IPv4' | 'IPv6'
   /** Numeric: `'127.0.0.1'`, `'::1'`. A ring asks no name server. */
   readonly address: string
+  /** From 0 to 65535. */
   readonly port: number
 }
 
+/** An address on this machine (unix(7)). */
 export interface UnixAddress {
+  /** Tells it from an Internet address. */
   readonly family: 'unix'
   /** A path in the file system, or with a leading NUL an abstract name (unix(7)). */
   readonly path: string

@@ -33,6 +33,7 @@ export class Batch extends Operations<'batch'> {
     this.context = context
   }
 
+  /** Operations in it. */
   get length(): number {
     return this.#requests.length
   }

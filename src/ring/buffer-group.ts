@@ -44,6 +44,7 @@ export class BufferGroup {
     this.#bytes = new Uint8Array(view)
   }
 
+  /** True once {@link release} was called. */
   get released(): boolean {
     return this.#released
   }

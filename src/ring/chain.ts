@@ -38,6 +38,7 @@ export class ChainError extends RiologError {
    *  those that did not run). */
   readonly results: readonly number[]
 
+  /** @internal */
   constructor(index: number, results: readonly number[], cause: Error) {
     super('ERR_RIOLOG_CHAIN_BROKEN', `operation ${index} of the chain: ${cause.message}`, { cause })
     this.index = index
@@ -45,6 +46,7 @@ export class ChainError extends RiologError {
   }
 }
 
+/** The options of `ring.chain`. */
 export interface ChainOptions {
   /** Each runs when the one before it is done, even if that failed (IOSQE_IO_HARDLINK); false. */
   readonly hard?: boolean

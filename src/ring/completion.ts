@@ -57,7 +57,7 @@ export class Completion<T> extends Promise<T> {
   /**
    * Submits everything asked for so far, and holds up the thread until this has completed. For
    * scripts and tests: nothing else runs meanwhile.
-   * @param options.timeoutMs gives up waiting after so long; the operation goes on
+   * @param options `timeoutMs`: gives up waiting after so many milliseconds; the operation goes on
    * @throws what awaiting it would throw; ERR_RIOLOG_TIMEOUT
    */
   waitSync(options: { readonly timeoutMs?: number } = {}): T {

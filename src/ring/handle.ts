@@ -5,6 +5,7 @@ import { directAlignment } from './direct-alignment.ts'
 import { PlainOperation } from './operation.ts'
 import type { RequestQueue } from './request-queue.ts'
 
+/** What a handle is a descriptor of. */
 export type HandleKind = 'file' | 'stream' | 'listening' | 'datagram'
 
 /** What the collector of dropped handles needs to know; the handle itself is gone by then. */
@@ -28,6 +29,7 @@ const dropped = new FinalizationRegistry<Ownership>(ownership => {
  * operation uses it. A thread that ends closes its handles.
  */
 export abstract class Handle {
+  /** What it is a descriptor of. */
   abstract readonly kind: HandleKind
   readonly #queue: RequestQueue
   readonly #fd: number
@@ -50,6 +52,7 @@ export abstract class Handle {
     return this.#ownership.open ? this.#fd : -1
   }
 
+  /** True from the call of {@link close} on. */
   get closed(): boolean {
     return this.#closing !== undefined
   }
@@ -71,6 +74,7 @@ export abstract class Handle {
     return this.#closing
   }
 
+  /** The same as {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
@@ -136,6 +140,7 @@ export class RingFile extends Handle {
  * lookup, and it stays usable when the descriptor it was made from is closed.
  */
 export class RegisteredFile {
+  /** As {@link RingFile} has it. */
   readonly kind = 'file'
   /** @internal */
   readonly queue: RequestQueue
@@ -160,6 +165,7 @@ export class RegisteredFile {
     this.#free = free
   }
 
+  /** True once {@link release} was called. */
   get released(): boolean {
     return this.#released
   }
@@ -185,7 +191,9 @@ export class RegisteredFile {
 
 /** Anything with a descriptor that is not one of our sockets: a `FileHandle` of node:fs, say. */
 export interface HasFd {
+  /** The descriptor. */
   readonly fd: number
+  /** What it is; a socket's is another. */
   readonly kind?: 'file'
 }
 

@@ -23,6 +23,7 @@ export class IoBuffer {
   }
 
   /**
+   * A new buffer, which nobody else has.
    * @param length bytes; the memory is zeroed and its address a multiple of 64 KiB
    * @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_OUT_OF_MEMORY
    */
@@ -40,6 +41,7 @@ export class IoBuffer {
     return this.#length
   }
 
+  /** True while an operation has it. */
   get lent(): boolean {
     return this.#lent
   }

@@ -66,6 +66,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
     signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
 
+  /** The next value, in order; rejects once, with what ended it. */
   next(): Promise<IteratorResult<T, undefined>> {
     if (this.#unread.length > 0) {
       const value = this.#unread.shift() as T
@@ -91,10 +92,12 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
     return { value: undefined, done: true }
   }
 
+  /** Itself, for `for await`. */
   [Symbol.asyncIterator](): this {
     return this
   }
 
+  /** The same as {@link return}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return()
   }

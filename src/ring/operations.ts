@@ -157,22 +157,27 @@ export abstract class Operations<K extends Taker> {
     return this.take(paths.statx(this.context, path, options))
   }
 
+  /** Removes a name (unlinkat(2), Linux 5.11). */
   unlinkat(path: paths.Path, options?: paths.UnlinkOptions): Taken<K, void> {
     return this.take(paths.unlinkat(this.context, path, options))
   }
 
+  /** Makes a directory (mkdirat(2), Linux 5.15). */
   mkdirat(path: paths.Path, options?: paths.MkdirOptions): Taken<K, void> {
     return this.take(paths.mkdirat(this.context, path, options))
   }
 
+  /** Renames (renameat2(2), Linux 5.11). */
   renameat(path: paths.Path, newPath: paths.Path, options?: paths.TwoPathOptions): Taken<K, void> {
     return this.take(paths.twoPaths(this.context, IORING_OP_RENAMEAT, path, newPath, options))
   }
 
+  /** Gives a file another name (linkat(2), Linux 5.15). */
   linkat(path: paths.Path, newPath: paths.Path, options?: paths.TwoPathOptions): Taken<K, void> {
     return this.take(paths.twoPaths(this.context, IORING_OP_LINKAT, path, newPath, options))
   }
 
+  /** Makes a symbolic link (symlinkat(2), Linux 5.15). */
   symlinkat(target: paths.Path, path: paths.Path, options?: paths.PathOptions): Taken<K, void> {
     return this.take(paths.symlinkat(this.context, target, path, options))
   }
@@ -228,6 +233,7 @@ export abstract class Operations<K extends Taker> {
     return this.take(net.accept(this.context, socket, options))
   }
 
+  /** Connects a socket to an address (connect(2)). */
   connect(
     socket: net.StreamLike | net.DatagramLike,
     address: AddressLike,

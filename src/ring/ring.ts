@@ -47,6 +47,7 @@ import {
   streamFor,
 } from './sockets.ts'
 
+/** The options of `Ring.open`. */
 export interface RingOptions {
   /** Entries of the submission queue, rounded up by the kernel to a power of two; 256. The longest
    *  chain has so many operations. */
@@ -75,6 +76,7 @@ export interface RingOptions {
   readonly registeredBuffers?: number
 }
 
+/** The option `sqPoll`. */
 export interface SqPollOptions {
   /** Milliseconds without work after which the kernel's thread sleeps; 1000. */
   readonly idleMs?: number
@@ -95,6 +97,7 @@ const ALLOWED_SETUP_FLAGS = Object.values(SETUP).reduce((all, flag) => all | fla
 
 /** Of what goes on until it is ended. */
 export interface SignalOptions {
+  /** Ends it with ERR_RIOLOG_CANCELED. */
   readonly signal?: AbortSignal
 }
 
@@ -145,6 +148,7 @@ export class Ring extends Operations<'ring'> {
   }
 
   /**
+   * A new ring, of the calling thread.
    * @throws ERR_RIOLOG_NO_IO_URING, naming the true reason and its remedy
    * @throws ERR_RIOLOG_INVALID_ARGUMENT
    */
@@ -222,21 +226,30 @@ export class Ring extends Operations<'ring'> {
 
   // ---- connections ----
 
-  /** A socket that listens: made, bound and ready, without waiting. @throws SystemError EADDRINUSE, … */
+  /**
+   * A socket that listens: made, bound and ready, without waiting.
+   * @throws SystemError EADDRINUSE, EACCES, …; ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
+   */
   listen(options: ListenOptions): ListeningSocket {
     checkOptions(options)
     this.#queue.checkChain(1)
     return listen(this.#queue, options)
   }
 
-  /** A bound datagram socket. @throws SystemError */
+  /**
+   * A bound datagram socket.
+   * @throws SystemError EADDRINUSE, EACCES, …; ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
+   */
   datagram(options: DatagramOptions): DatagramSocket {
     checkOptions(options)
     this.#queue.checkChain(1)
     return bindDatagram(this.#queue, options)
   }
 
-  /** A new connection to an address; the socket sends small packets at once (TCP_NODELAY). */
+  /**
+   * A new connection to an address; the socket sends small packets at once (TCP_NODELAY).
+   * @throws SystemError ECONNREFUSED, …; ERR_RIOLOG_TIMEOUT, ERR_RIOLOG_CANCELED: there is no socket then
+   */
   async dial(address: AddressLike, options?: OperationOptions): Promise<StreamSocket> {
     const socket = streamFor(this.#queue, address)
     try {
@@ -248,7 +261,10 @@ export class Ring extends Operations<'ring'> {
     }
   }
 
-  /** Every connection that comes, one request for all of them (multishot, Linux 5.19). */
+  /**
+   * Every connection that comes, one request for all of them (multishot, Linux 5.19).
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_INVALID_ARGUMENT
+   */
   acceptAll(socket: ListeningLike, options?: SignalOptions): Multishot<StreamSocket> {
     return this.#multishot<StreamSocket>(options?.signal, {
       make: multishot => {
@@ -261,8 +277,11 @@ export class Ring extends Operations<'ring'> {
     })
   }
 
-  /** Everything that comes on a connection, in copies of provided buffers; ends with the connection
-   *  (multishot, Linux 6.0). */
+  /**
+   * Everything that comes on a connection, in copies of provided buffers; ends with the connection
+   * (multishot, Linux 6.0).
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT for buffers of another ring, or released; ERR_RIOLOG_CLOSED
+   */
   recvAll(
     socket: StreamLike,
     buffers: BufferGroup,
@@ -287,7 +306,11 @@ export class Ring extends Operations<'ring'> {
     })
   }
 
-  /** The events of a descriptor, each time they come (multishot, Linux 5.13). */
+  /**
+   * The events of a descriptor, each time they come (multishot, Linux 5.13).
+   * @param events of `POLL`
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_INVALID_ARGUMENT
+   */
   pollAll(file: AnyFile, events: number, options?: SignalOptions): Multishot<number> {
     return this.#multishot<number>(options?.signal, {
       make: multishot => {
@@ -299,7 +322,12 @@ export class Ring extends Operations<'ring'> {
     })
   }
 
-  /** Buffers for `recvAll`. @param count a power of two @param size bytes of each */
+  /**
+   * Buffers for `recvAll` (Linux 5.19).
+   * @param count a power of two, up to 32768
+   * @param size bytes of each, up to 2^24
+   * @throws ERR_RIOLOG_UNSUPPORTED, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED, SystemError ENOMEM
+   */
   bufferGroup(count: number, size: number): BufferGroup {
     this.#queue.checkChain(1)
     return new BufferGroup(this.#queue, count, size)
@@ -310,6 +338,7 @@ export class Ring extends Operations<'ring'> {
   /**
    * Puts a file into the ring's own table.
    * @throws SystemError ENFILE when all `registeredFiles` places are taken
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
    */
   registerFile(file: FileLike | Handle): RegisteredFile {
     this.#queue.checkChain(1)
@@ -338,6 +367,7 @@ export class Ring extends Operations<'ring'> {
    * (Linux 5.19). Reads and writes use it by themselves.
    * @returns false when it could not be done: the limit of locked memory (`ulimit -l`), all places
    * taken, or an older kernel. The buffer works all the same.
+   * @throws ERR_RIOLOG_BUFFER_LENT, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
    */
   registerBuffer(buffer: IoBuffer): boolean {
     this.#queue.checkChain(1)
@@ -352,7 +382,10 @@ export class Ring extends Operations<'ring'> {
     return true
   }
 
-  /** Undoes {@link registerBuffer}. */
+  /**
+   * Undoes {@link registerBuffer}.
+   * @throws ERR_RIOLOG_BUFFER_LENT, ERR_RIOLOG_INVALID_ARGUMENT
+   */
   unregisterBuffer(buffer: IoBuffer): void {
     if (!(buffer instanceof IoBuffer)) throw invalidArgument('only an IoBuffer can be registered')
     buffer.checkNotLent() // a read that has not begun would not find its pages
@@ -360,7 +393,10 @@ export class Ring extends Operations<'ring'> {
     if (index !== undefined && !this.#queue.isClosing) this.#queue.binding.unregisterBuffer(index)
   }
 
-  /** `count` buffers of `length` bytes, registered if that is possible. */
+  /**
+   * `count` buffers of `length` bytes, registered if that is possible.
+   * @throws ERR_RIOLOG_OUT_OF_MEMORY, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
+   */
   buffers(count: number, length: number): IoBuffer[] {
     checkCount('count', count, 0, 16384)
     const made = Array.from({ length: count }, () => IoBuffer.alloc(length))
@@ -370,7 +406,10 @@ export class Ring extends Operations<'ring'> {
 
   // ---- messages of other rings ----
 
-  /** What other rings of this process send here (`message`). Waiting for it keeps the thread alive. */
+  /**
+   * What other rings of this process send here (`message`, Linux 5.18). Waiting for it keeps the thread alive.
+   * @throws ERR_RIOLOG_CLOSED, ERR_RIOLOG_CANCELED
+   */
   messages(options?: SignalOptions): AsyncIterableIterator<RingMessage> {
     this.#queue.checkChain(1)
     if (options?.signal !== undefined) checkSignal(options.signal)
@@ -379,7 +418,10 @@ export class Ring extends Operations<'ring'> {
 
   // ---- the end ----
 
-  /** Cancels every operation on a descriptor that is in flight; gives how many there were. */
+  /**
+   * Cancels every operation on a descriptor that is in flight; gives how many there were (Linux 5.19).
+   * @throws ERR_RIOLOG_UNSUPPORTED, ERR_RIOLOG_CLOSED
+   */
   cancelHandle(file: AnyFile): Completion<number> {
     return this.cancelMatching({ file })
   }
@@ -398,6 +440,7 @@ export class Ring extends Operations<'ring'> {
     await closed
   }
 
+  /** The same as {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
@@ -436,8 +479,11 @@ export class Ring extends Operations<'ring'> {
 const ENFILE = -23
 const NO_BYTES = new Uint8Array(0)
 
+/** What the kernel gave a ring: `ring.probe()`. */
 export interface RingProbe {
+  /** Entries of the submission queue. */
   readonly sqEntries: number
+  /** Entries of the completion queue. */
   readonly cqEntries: number
   /** Operations that the kernel can have at once; the rest of the CQ is kept for cancels. */
   readonly mostInFlight: number
@@ -445,5 +491,6 @@ export interface RingProbe {
   readonly setupFlags: number
   /** IORING_FEAT_* flags. */
   readonly features: number
+  /** By their names, whether the kernel has them. */
   readonly operations: Readonly<Record<string, boolean>>
 }

@@ -17,6 +17,7 @@ import type { RequestQueue } from './request-queue.ts'
 export const SOCK_STREAM = 1
 export const SOCK_DGRAM = 2
 
+/** What `setOption` sets (socket(7), tcp(7)). */
 export type SocketOption = keyof typeof SOCKET_OPTION
 const OPTION_SYSCALL = { set: 'setsockopt', get: 'getsockopt' }
 
@@ -27,7 +28,11 @@ export abstract class Socket extends Handle {
     return nameOf(this.fd, SOCKET_CALL.NAME, 'getsockname')
   }
 
-  /** @param value a number, or true and false @throws SystemError */
+  /**
+   * Sets an option.
+   * @param value a number, or true and false
+   * @throws SystemError, ERR_RIOLOG_INVALID_ARGUMENT
+   */
   setOption(option: SocketOption, value: number | boolean): void {
     if (typeof value !== 'boolean' && !Number.isInteger(value)) {
       throw invalidArgument(`value must be an integer, true or false; got ${String(value)}`)
@@ -35,6 +40,7 @@ export abstract class Socket extends Handle {
     check(setOption(this.fd, option, value), OPTION_SYSCALL.set)
   }
 
+  /** The value of an option; 0 and 1 for false and true. @throws SystemError */
   getOption(option: SocketOption): number {
     const call = SOCKET_CALL.GET_OPTION
     return check(addon().socketCall(call, this.fd, numberOf(option), 0), OPTION_SYSCALL.get)
@@ -73,6 +79,7 @@ export class DatagramSocket extends Socket {
   }
 }
 
+/** The options of `ring.listen`. */
 export interface ListenOptions {
   /** Where to listen: `{ address, port }` (port 0: the system chooses one), or `{ path }`. */
   readonly on: AddressLike
@@ -82,8 +89,11 @@ export interface ListenOptions {
   readonly reusePort?: boolean
 }
 
+/** The options of `ring.datagram`. */
 export interface DatagramOptions {
+  /** The local address: `{ address, port }` (port 0: the system chooses one), or `{ path }`. */
   readonly on: AddressLike
+  /** Several sockets share the port (SO_REUSEPORT); false. */
   readonly reusePort?: boolean
 }
 

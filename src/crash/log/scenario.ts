@@ -5,6 +5,10 @@ import { type LogEvent, Oracle } from './oracle.ts'
 import { type LogStep, randomSteps, readingOptions } from './steps.ts'
 import { workload } from './workload.ts'
 
+/**
+ * What `riolog crash` runs: the log itself, and its judge. For {@link replayCrash} of a plan that the
+ * command told.
+ */
 export const LOG_SCENARIO: Scenario<LogStep> = { steps: randomSteps, workload, verify }
 
 /** Opens what a crash has left for writing, and holds what it shows against what was promised. */

@@ -2,6 +2,7 @@
 import type { LogOptions } from '../../log/options.ts'
 import type { Random } from '../random.ts'
 
+/** What the log's own workload can do. */
 export type LogStep =
   | { readonly do: 'open'; readonly options: StepOptions }
   | { readonly do: 'append'; readonly bytes: number }
@@ -18,13 +19,21 @@ export type LogStep =
   | { readonly do: 'reopen' }
   | { readonly do: 'scan' }
 
+/** The log's options that make a difference to a crash (`LogOptions`). */
 export interface StepOptions {
+  /** As in `LogOptions`. */
   readonly maxGroupBytes: number
+  /** As in `LogOptions`. */
   readonly commitsInFlight: number
+  /** As in `LogOptions`. */
   readonly sync: 'fdatasync' | 'dsync'
+  /** As in `LogOptions`. */
   readonly maxDelayMs: number
+  /** As in `LogOptions`. */
   readonly recycledSegments: number
+  /** As in `LogOptions`. */
   readonly commitTimeoutMs: number
+  /** Records are compressed and encrypted. */
   readonly isPacked: boolean
 }
 

@@ -30,7 +30,9 @@ import {
 /** Blocks of files that are gone, which a new file may show where nothing was written. */
 const BURIED_MAX = 64
 
+/** What a simulated disk is made of: names and bytes, durable or not. */
 export class SimulatedDevice {
+  /** Asked before each operation what to do instead. */
   interference: Interference | undefined
   /** The most bytes that all files may have together; ENOSPC beyond. */
   capacityBytes = Number.POSITIVE_INFINITY
@@ -46,10 +48,12 @@ export class SimulatedDevice {
   #nameChanges: NameChange[] = []
   #buried: Uint8Array[] = []
 
+  /** How many operations there have been. */
   get operations(): number {
     return this.#operations
   }
 
+  /** True once the power is cut or the process killed. */
   get isOff(): boolean {
     return this.#off
   }
@@ -76,7 +80,7 @@ export class SimulatedDevice {
     return this.left(this.unsynced(sectorBytes), fateOf, garbage)
   }
 
-  /** All that a power cut now would leave open: names first, then what belongs to each file. */
+  /** @internal All that a power cut now would leave open: names first, then what belongs to each file. */
   unsynced(sectorBytes: SectorBytes): Unit[] {
     const units: Unit[] = this.#nameChanges.map(change => ({ kind: 'name', change }))
     for (const inode of this.#reachable()) units.push(...unitsOf(inode, sectorBytes))
@@ -84,7 +88,7 @@ export class SimulatedDevice {
   }
 
   /**
-   * The device that a power cut leaves, this one being as it is.
+   * @internal The device that a power cut leaves, this one being as it is.
    * @param units of {@link unsynced}, all of them
    * @param fateOf asked once for each, in their order
    * @param garbage bytes from 0 to 255
@@ -158,7 +162,7 @@ export class SimulatedDevice {
     return inodes
   }
 
-  /** What some file had once, or has. @param random bytes from 0 to 255 */
+  /** @internal What some file had once, or has. @param random bytes from 0 to 255 */
   staleBlock(random: () => number): Uint8Array {
     const blocks = this.#buried
     const pick = random() * 256 + random()
@@ -170,16 +174,21 @@ export class SimulatedDevice {
 
   // ---- for tests that look or damage ----------------------------------------------------------
 
-  /** The bytes of a file as reads see them. */
+  /** The bytes of a file as reads see them. @throws SystemError ENOENT */
   bytesOf(name: string): Uint8Array {
     return this.#named(name, 'open').bytes()
   }
 
+  /** All names that there are now, sorted. */
   names(): string[] {
     return [...this.#names.keys()].sort()
   }
 
-  /** Changes the medium behind everybody's back; what was not synced is as good as synced then. */
+  /**
+   * Changes the medium behind everybody's back; what was not synced is as good as synced then.
+   * @param change gets the bytes of the file, and changes them or returns others
+   * @throws SystemError ENOENT
+   */
   damage(name: string, change: (bytes: Uint8Array) => Uint8Array | undefined): void {
     const inode = this.#named(name, 'open')
     const bytes = inode.bytes()
@@ -190,11 +199,13 @@ export class SimulatedDevice {
     inode.pending.clear()
   }
 
+  /** Puts a file there, durable at once. */
   putFile(name: string, bytes: Uint8Array): void {
     this.#names.set(name, Inode.of(bytes))
     this.#durableNames = new Map(this.#names)
   }
 
+  /** Takes a file away, durably at once. */
   removeFile(name: string): void {
     this.#names.delete(name)
     this.#durableNames.delete(name)
@@ -203,7 +214,7 @@ export class SimulatedDevice {
   // ---- operations -----------------------------------------------------------------------------
 
   /**
-   * An operation begins.
+   * @internal An operation begins.
    * @returns what is done to it
    * @throws PowerCut, or what the interference says
    */
@@ -216,6 +227,7 @@ export class SimulatedDevice {
     return effect
   }
 
+  /** @internal */
   open(name: string, how: OpenHow): Inode {
     const found = this.#names.get(name)
     if (found !== undefined) {
@@ -229,16 +241,19 @@ export class SimulatedDevice {
     return made
   }
 
+  /** @internal */
   lookUp(name: string): Inode | undefined {
     return this.#names.get(name)
   }
 
+  /** @internal */
   linksOf(inode: Inode): number {
     let links = 0
     for (const each of this.#names.values()) if (each === inode) links++
     return links
   }
 
+  /** @internal */
   unlink(name: string): void {
     const inode = this.#named(name, 'unlinkat')
     this.#names.delete(name)
@@ -247,6 +262,7 @@ export class SimulatedDevice {
     this.#buried.length = Math.min(this.#buried.length, BURIED_MAX)
   }
 
+  /** @internal */
   rename(oldName: string, name: string): void {
     const inode = this.#named(oldName, 'renameat')
     this.#names.delete(oldName)
@@ -254,11 +270,13 @@ export class SimulatedDevice {
     this.#nameChanges.push({ name, oldName, inode })
   }
 
+  /** @internal */
   syncNames(): void {
     this.#durableNames = new Map(this.#names)
     this.#nameChanges = []
   }
 
+  /** @internal */
   write(inode: Inode, bytes: Uint8Array, position: number): void {
     const end = position + bytes.length
     if (end > inode.size && Number.isFinite(this.capacityBytes)) {
@@ -269,13 +287,14 @@ export class SimulatedDevice {
   }
 
   /**
-   * Of a range, where one is given: its bytes and the file's length.
+   * @internal Of a range, where one is given: its bytes and the file's length.
    * @param upTo the last write that it makes durable; all, unless told
    */
   sync(inode: Inode, from = 0, length = Number.POSITIVE_INFINITY, upTo = this.#writes): void {
     inode.sync(upTo, from, length)
   }
 
+  /** @internal */
   failSync(inode: Inode): void {
     inode.failSync(this.failedSync, this.hasPageCache)
   }

@@ -7,6 +7,7 @@ import { SimulatedFile } from './file.ts'
 import { Port } from './port.ts'
 import { EVENT_LOOP, type Scheduler } from './scheduler.ts'
 
+/** Where a simulated disk has its time and its chance from. */
 export interface Simulation {
   /** When things happen; turns of the real event loop, unless told. */
   readonly scheduler?: Scheduler
@@ -14,13 +15,16 @@ export interface Simulation {
   readonly randomBytes?: (count: number) => Uint8Array
 }
 
+/** A disk in memory, for logs to be tested on. */
 export class SimulatedDisk implements Disk {
   readonly engine = 'simulated'
+  /** What it is made of. */
   readonly device: SimulatedDevice
   readonly clock: Clock
   readonly #scheduler: Scheduler
   readonly #randomBytes: (count: number) => Uint8Array
 
+  /** A disk made of a device: a new one, or what a crash has left of another. */
   constructor(device: SimulatedDevice, simulation: Simulation = {}) {
     this.device = device
     this.#scheduler = simulation.scheduler ?? EVENT_LOOP

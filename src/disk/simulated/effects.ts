@@ -7,6 +7,7 @@ export const EEXIST = -17
 export const EINVAL = -22
 export const ENOSPC = -28
 
+/** Operations of a simulated disk. */
 export type OperationKind =
   | 'open'
   | 'read'
@@ -19,9 +20,13 @@ export type OperationKind =
 
 /** What is about to happen, for whoever injects faults or cuts the power. */
 export interface SimulatedOperation {
+  /** What it is. */
   readonly kind: OperationKind
+  /** The file; empty for the directory. */
   readonly name: string
+  /** Where in the file, in bytes. */
   readonly position: number
+  /** How many bytes. */
   readonly length: number
   /** Counts all operations of the device. */
   readonly index: number
@@ -48,7 +53,9 @@ export type Effect =
 /** An error to fail with (nothing has happened then), another effect, or undefined to go on. */
 export type Interference = (operation: SimulatedOperation) => Error | Effect | undefined
 
+/** What every operation fails with once the power is cut. */
 export class PowerCut extends Error {
+  /** @internal */
   constructor() {
     super('the power is cut')
   }

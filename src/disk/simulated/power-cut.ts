@@ -17,6 +17,7 @@ export type Fate = 'old' | 'new' | 'zeros' | 'garbage' | 'between' | 'stale' | '
 /** What a power cut leaves of a sector that was written and not synced. */
 export type SectorFate = Exclude<Fate, 'both'>
 
+/** What a device writes whole or not at all. */
 export type SectorBytes = 512 | 4096
 
 /** Decides all that a power cut leaves open. */
@@ -31,13 +32,17 @@ export interface Outcome {
   readonly sectorBytes?: SectorBytes
 }
 
+/** A name that was made, removed or changed. */
 export interface NameChange {
+  /** The name. */
   readonly name: string
   /** Of a rename. */
   readonly oldName?: string
+  /** What it names now; undefined: it is removed. */
   readonly inode: Inode | undefined
 }
 
+/** Something that is unsynced, and survives a power cut or not. */
 export type Unit =
   | { readonly kind: 'name'; readonly change: NameChange }
   | { readonly kind: 'size'; readonly inode: Inode }

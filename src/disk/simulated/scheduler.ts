@@ -1,7 +1,9 @@
 /** When the operations of a simulated disk take place, and when they are answered. */
 import { type Clock, SYSTEM_CLOCK } from '../clock.ts'
 
+/** Decides when the operations of a simulated disk take place. */
 export interface Scheduler {
+  /** What timers run on. */
   readonly clock: Clock
   /**
    * Calls `effect` at a later moment, and `answer` at the same or a still later one.

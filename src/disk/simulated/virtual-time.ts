@@ -8,6 +8,7 @@ import type { Scheduler } from './scheduler.ts'
 
 /** Decides how long each step takes: an integer from `low` to `high`, both included. */
 export interface Choices {
+  /** The next choice. */
   int(low: number, high: number): number
 }
 
@@ -49,6 +50,7 @@ class Event implements Timer {
 const STEP_US_MAX = 16
 const SETTLED = Promise.resolve()
 
+/** A time that passes only while it is driven: the same choices come to the same run. */
 export class VirtualTime implements Scheduler, Clock {
   readonly clock: Clock = this
   readonly #choices: Choices
@@ -56,6 +58,7 @@ export class VirtualTime implements Scheduler, Clock {
   #now = 0
   #sequence = 0
 
+  /** Begins at 0; `choices` decide how long each step takes. */
   constructor(choices: Choices) {
     this.#choices = choices
   }

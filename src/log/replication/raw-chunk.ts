@@ -30,9 +30,11 @@ export interface RawChunk {
   readonly end: number
   /** The segment's header block, where the first group is that of the segment. */
   readonly header: Uint8Array | undefined
+  /** The groups, one behind the other. */
   readonly groups: Uint8Array
-  /** What the source has, and what it was trimmed to. */
+  /** The durable LSN of the source when the chunk was read. */
   readonly durableLsn: number
+  /** What the source was trimmed to. */
   readonly trimLsn: number
 }
 

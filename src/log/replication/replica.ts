@@ -17,6 +17,7 @@ import { NOTHING, type Progress } from './progress.ts'
 import { checkShape, copyOf, gap, groupsOf, headerOf, type RawChunk } from './raw-chunk.ts'
 import { type OpenedReplica, openReplica } from './replica-opening.ts'
 
+/** A physical copy of a log: the same bytes at the same places, kept up by chunks of its source. */
 export class Replica {
   readonly #disk: Disk
   readonly #options: CheckedOptions
@@ -153,6 +154,7 @@ export class Replica {
     return this.#closing
   }
 
+  /** The same as {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

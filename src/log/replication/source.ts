@@ -7,6 +7,7 @@ import type { Reader } from '../reader.ts'
 import { diverged, type RawChunk } from './raw-chunk.ts'
 import { RawReader } from './raw-reader.ts'
 
+/** The options of `log.readRaw`. */
 export interface RawOptions {
   /** The most bytes of groups, but for one group and for a batch, which are not cut; 4 MiB. */
   readonly maxBytes?: number | undefined
@@ -14,9 +15,11 @@ export interface RawOptions {
   readonly hash?: string | undefined
 }
 
+/** The options of `log.tailRaw`. */
 export interface RawTailOptions extends RawOptions {
   /** The end of what the copy has: `replica.end`; 0: nothing. */
   readonly from: number
+  /** Ends it with ERR_RIOLOG_CANCELED. */
   readonly signal?: AbortSignal
   /** How often a read-only log looks for more, in milliseconds; 20. */
   readonly pollMs?: number
@@ -24,10 +27,13 @@ export interface RawTailOptions extends RawOptions {
 
 /** A segment in which nothing is written any more. */
 export interface SealedSegment {
+  /** Its number: its file is named by it. */
   readonly number: number
+  /** The opening that made it. */
   readonly epoch: number
-  /** Where its first group stands, and where its last one ends; a rewind can lower that. */
+  /** Where its first group stands. */
   readonly firstLsn: number
+  /** Where its last group ends; a rewind can lower that. */
   readonly endLsn: number
 }
 

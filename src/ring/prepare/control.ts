@@ -30,6 +30,7 @@ import { checkBytes, checkOffset, checkOptions, checkUint32, lookUp, newRequest 
 import type { SocketLike } from './net.ts'
 import { nothing } from './transfer.ts'
 
+/** Whatever has a descriptor. */
 export type AnyFile = FileLike | SocketLike
 
 export function nop(context: RequestContext, options: OperationOptions | undefined): Request<void> {
@@ -70,6 +71,7 @@ export function poll(
   return request
 }
 
+/** What `cancelMatching` cancels. */
 export interface CancelSelection {
   /** Operations on this descriptor; all of the ring's where it is missing. */
   readonly file?: AnyFile
@@ -98,10 +100,12 @@ export function cancel(
   return request
 }
 
+/** The options of `splice` and `tee`. */
 export interface SpliceOptions extends OperationOptions {
   /** Where to read and write, in bytes; a pipe has no place, and the file's own position is used
    *  where none is given. */
   readonly fromOffset?: number
+  /** The same of the other end. */
   readonly toOffset?: number
   /** SPLICE_F_* (splice(2)). */
   readonly flags?: number
@@ -160,6 +164,7 @@ export const ADVICE = {
   dontNeed: 4,
   noReuse: 5,
 } as const
+/** What `fadvise` and `madvise` can tell (posix_fadvise(2), madvise(2)). */
 export type Advice = keyof typeof ADVICE
 
 function checkAdvice(advice: Advice, most: number): number {

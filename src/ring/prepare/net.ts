@@ -30,10 +30,14 @@ import { checkVector, nothing, useBytes, useVector } from './transfer.ts'
 
 /** A connected stream: one of ours, or a raw descriptor. */
 export type StreamLike = number | StreamSocket
+/** A socket that listens: one of ours, or a raw descriptor. */
 export type ListeningLike = number | ListeningSocket
+/** A datagram socket: one of ours, or a raw descriptor. */
 export type DatagramLike = number | DatagramSocket
+/** Any socket. */
 export type SocketLike = StreamLike | ListeningLike | DatagramLike
 
+/** The options of `send` and `recv`. */
 export interface SendOptions extends OperationOptions {
   /** Where in the buffer, in bytes; 0. */
   readonly from?: number
@@ -43,9 +47,11 @@ export interface SendOptions extends OperationOptions {
   readonly flags?: number
 }
 
+/** What `recvmsg` received. */
 export interface Datagram {
   /** Bytes of it that fitted. */
   readonly length: number
+  /** Who sent it. */
   readonly from: SocketAddress
   /** It was longer than the buffers: the rest is lost. */
   readonly truncated: boolean
@@ -171,7 +177,9 @@ export function socket<T>(
 
 export const SOCKET_TYPES = { stream: SOCK_STREAM, datagram: SOCK_DGRAM } as const
 
+/** Numbers of shutdown(2). */
 const HOW = { read: 0, write: 1, both: 2 } as const
+/** Which direction `shutdown` ends. */
 export type ShutdownHow = keyof typeof HOW
 
 export function shutdown(
@@ -188,6 +196,7 @@ export function shutdown(
   return request
 }
 
+/** The options of `sendmsg` and `recvmsg`. */
 export interface MessageOptions extends OperationOptions {
   /** `MSG` flags. */
   readonly flags?: number

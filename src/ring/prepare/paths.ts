@@ -23,11 +23,13 @@ import { nothing } from './transfer.ts'
 /** A path: text, or bytes for names that are no UTF-8. */
 export type Path = string | Uint8Array
 
+/** The options of whatever takes a path. */
 export interface PathOptions extends OperationOptions {
   /** The directory that a relative path starts at; the working directory. */
   readonly dir?: FileLike
 }
 
+/** The options of `openat`. */
 export interface OpenOptions extends PathOptions {
   /** `constants.O_*` of node:fs; O_RDONLY. O_CLOEXEC is always added. */
   readonly flags?: number
@@ -35,6 +37,7 @@ export interface OpenOptions extends PathOptions {
   readonly mode?: number
 }
 
+/** The options of `statx`. */
 export interface StatxOptions extends PathOptions {
   /** STATX_* (statx(2)); the basic ones, and the alignment of direct I/O. */
   readonly mask?: number
@@ -42,19 +45,23 @@ export interface StatxOptions extends PathOptions {
   readonly noFollow?: boolean
 }
 
+/** The options of `unlinkat`. */
 export interface UnlinkOptions extends PathOptions {
   /** Removes an empty directory instead of a file. */
   readonly directory?: boolean
 }
 
+/** The options of `mkdirat`. */
 export interface MkdirOptions extends PathOptions {
   /** 0o700 */
   readonly mode?: number
 }
 
+/** The options of `renameat` and `linkat`. */
 export interface TwoPathOptions extends OperationOptions {
   /** The directory of the old path, and of the new one unless `newDir` is given. */
   readonly dir?: FileLike
+  /** The directory of the new path. */
   readonly newDir?: FileLike
   /** RENAME_* (renameat2(2)) or AT_* (linkat(2)). */
   readonly flags?: number

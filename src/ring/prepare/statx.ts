@@ -5,13 +5,19 @@ const STATX_DIOALIGN = 0x2000
 /** STATX_BASIC_STATS | STATX_BTIME | STATX_DIOALIGN; what a kernel lacks it leaves out. */
 export const STATX_BASIC_STATS = 0x7ff | 0x800 | STATX_DIOALIGN
 
+/** What statx(2) tells. */
 export interface Statx {
   /** STATX_* bits of what the kernel filled in. */
   readonly mask: number
+  /** Type and permissions, as `st_mode` of stat(2). */
   readonly mode: number
+  /** Names that it has. */
   readonly nlink: number
+  /** Its owner. */
   readonly uid: number
+  /** Its owner's group. */
   readonly gid: number
+  /** The number of its inode. */
   readonly ino: bigint
   /** Bytes. */
   readonly size: number
@@ -21,13 +27,19 @@ export interface Statx {
   readonly blksize: number
   /** Nanoseconds since the epoch. */
   readonly atimeNs: bigint
+  /** The last change of its bytes, likewise. */
   readonly mtimeNs: bigint
+  /** The last change of its metadata, likewise. */
   readonly ctimeNs: bigint
+  /** When it was made, likewise. */
   readonly birthtimeNs: bigint
-  /** What O_DIRECT asks of addresses, and of lengths and offsets; undefined: not told (< 6.1). */
+  /** What O_DIRECT asks of addresses, in bytes; undefined: not told (before Linux 6.1). */
   readonly dioMemoryAlignment: number | undefined
+  /** What O_DIRECT asks of lengths and offsets, in bytes; undefined: not told (before Linux 6.1). */
   readonly dioOffsetAlignment: number | undefined
+  /** Whether it is a regular file. */
   isFile(): boolean
+  /** Whether it is a directory. */
   isDirectory(): boolean
 }
 

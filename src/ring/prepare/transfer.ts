@@ -25,6 +25,7 @@ import {
   newRequest,
 } from './check.ts'
 
+/** The options of `readAt` and `writeAt`. */
 export interface TransferOptions extends OperationOptions {
   /** Where in the buffer, in bytes; 0. */
   readonly from?: number
@@ -34,11 +35,13 @@ export interface TransferOptions extends OperationOptions {
   readonly rwFlags?: number
 }
 
+/** The options of `readv` and `writev`. */
 export interface VectorOptions extends OperationOptions {
   /** RWF_* flags (`RWF`), preadv2(2). */
   readonly rwFlags?: number
 }
 
+/** The options of `syncFileRange`. */
 export interface SyncRangeOptions extends OperationOptions {
   /** Where the range begins, in bytes; 0. */
   readonly offset?: number
