@@ -168,7 +168,9 @@ export class Window {
     limit: number,
     hold: Hold | undefined,
   ): Promise<void> {
-    const goesOn = this.#held?.file === file && position >= this.#held.from
+    const held = this.#held
+    const goesOn =
+      held?.file === file && position >= held.from && position <= held.from + held.length
     if (goesOn && (await this.#takeAhead(position, Math.min(position + want, limit)))) {
       this.#readAhead(file, limit, hold)
       return
@@ -210,7 +212,7 @@ export class Window {
     // Meanwhile somebody may have said that all of it is to be forgotten.
     if (this.#ahead !== ahead || held === undefined) return false
     const carried = Math.max(0, next.from - alignDown(position, this.#alignment))
-    const isWhole = end <= next.from + next.length && position <= next.from + next.length
+    const isWhole = end <= next.from + next.length
     if (next.length === 0 || !isWhole || carried > Math.min(CARRY_BYTES, held.length)) return false
     const tail = held.at + held.length
     next.buffer.bytes.set(held.buffer.bytes.subarray(tail - carried, tail), next.at - carried)
