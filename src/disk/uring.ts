@@ -112,7 +112,8 @@ class UringFile extends PosixFile {
           if (result === 0 || total === length || resumeAt(total) !== total) return resolve(total)
           step()
         }
-        this.#queue.push([request])
+        this.#queue.checkChain(1)
+        this.#queue.pushOne(request)
       }
       step()
     })

@@ -92,13 +92,22 @@ export class LiveChain {
 
   /** Runs a read of a segment, whose file stays open meanwhile. */
   async reading<T>(segment: LiveSegment, run: () => Promise<T>): Promise<T> {
-    segment.readers++
+    this.acquire(segment)
     try {
       return await run()
     } finally {
-      segment.readers--
-      if (segment.readers === 0 && segment.retired) segment.file.close()
+      this.release(segment)
     }
+  }
+
+  /** The same by hand: the file stays open until {@link release}. */
+  acquire(segment: LiveSegment): void {
+    segment.readers++
+  }
+
+  release(segment: LiveSegment): void {
+    segment.readers--
+    if (segment.readers === 0 && segment.retired) segment.file.close()
   }
 
   indexOf(segment: LiveSegment): number {

@@ -362,17 +362,22 @@ export class Log {
    * @throws ERR_RIOLOG_NOT_FOUND, ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT,
    *   ERR_RIOLOG_KEY, ERR_RIOLOG_POISONED (the record's fate is undecided), ERR_RIOLOG_CLOSED, SystemError
    */
-  async read(lsn: number): Promise<Buffer> {
-    this.#refuseIfClosed()
-    checkLsn(lsn)
-    if (this.#follower !== undefined) return this.#follower.read(lsn)
-    const writer = this.#writer
-    if (writer !== undefined && lsn >= writer.durableLsn) {
-      if (writer.poison !== undefined && lsn < writer.end) throw writer.poison
-      const pending = writer.readPending(lsn)
-      if (pending !== undefined) return pending as Buffer
+  read(lsn: number): Promise<Buffer> {
+    // Not an async function, as appendDurable is none.
+    try {
+      this.#refuseIfClosed()
+      checkLsn(lsn)
+      if (this.#follower !== undefined) return this.#follower.read(lsn)
+      const writer = this.#writer
+      if (writer !== undefined && lsn >= writer.durableLsn) {
+        if (writer.poison !== undefined && lsn < writer.end) throw writer.poison
+        const pending = writer.readPending(lsn)
+        if (pending !== undefined) return Promise.resolve(pending as Buffer)
+      }
+      return this.#reader.read(lsn)
+    } catch (error) {
+      return Promise.reject(error)
     }
-    return this.#reader.read(lsn)
   }
 
   /** The records at some LSNs, read side by side; rejects like {@link read} of the first that fails. */

@@ -18,6 +18,7 @@ import {
   flagsOf,
   type GroupInfo,
   groupEnd,
+  type Place,
   RECORD_CONTINUATION,
   RECORD_GOES_ON,
   RECORD_OF_THE_FUTURE,
@@ -39,7 +40,10 @@ export interface Position {
 /** A record as it was found, or the first fragment of one. */
 interface Found {
   readonly flags: number
-  readonly bytes: Buffer
+  /** Undefined where nothing verifies. */
+  readonly bytes: Buffer | undefined
+  /** The length that the header there claims; 0 where it is not all there. */
+  readonly claimed: number
 }
 
 export interface LoadedGroup {
@@ -72,8 +76,49 @@ export class Reader {
    * The record at a durable LSN.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_NOT_FOUND, CorruptionError, SystemError
    */
-  read(lsn: number): Promise<Buffer> {
-    return this.#tracked(() => this.#read(lsn))
+  async read(lsn: number): Promise<Buffer> {
+    // All of it in one async function: each more of them costs as much as to copy the record.
+    this.#underWay++
+    let segment: LiveSegment | undefined
+    try {
+      segment = this.#segmentFor(lsn)
+      this.#chain.acquire(segment)
+      const { alignment, maxGroup } = this.#chain
+      const end = Math.min(segment.cut, this.#durableLsn())
+      const from = alignDown(lsn, alignment)
+      // Off the alignment of records, or in the header block: no record starts there.
+      if (lsn % RECORD_ALIGNMENT !== 0 || lsn < segment.base + alignment) throw notFound(lsn)
+      // Whole blocks, also where a rewind has cut within one.
+      const most = alignUp(end - from, alignment)
+      let length = Math.min(2 * alignment, most)
+      for (;;) {
+        const buffer = this.#take(length)
+        let found: Found
+        try {
+          const read = await segment.file.read(buffer, 0, length, from - segment.base)
+          const bytes = buffer.bytes.subarray(0, Math.min(read, end - from))
+          found = recordIn(bytes, lsn - from, { salt: segment.header.salt, lsn }, segment)
+        } finally {
+          this.#give(buffer)
+        }
+        const { bytes, flags, claimed } = found
+        if (bytes !== undefined) {
+          if ((flags & RECORD_CONTINUATION) !== 0) throw notFound(lsn)
+          const fragments = this.fragments()
+          const whole = fragments.take({ segment, lsn, flags, bytes })
+          if (whole !== undefined) return whole.data
+          return await this.#restOf(segment, lsn, recordSpan(bytes.length), fragments)
+        }
+        const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + claimed, alignment)
+        if (needed <= length || needed > Math.min(2 * maxGroup, most)) {
+          throw await this.#whyNot(segment, lsn, end)
+        }
+        length = needed
+      }
+    } finally {
+      if (segment !== undefined) this.#chain.release(segment)
+      this.#left()
+    }
   }
 
   /** Resolves when no read is under way: only then may the files be closed. */
@@ -89,41 +134,13 @@ export class Reader {
     try {
       return await run()
     } finally {
-      this.#underWay--
-      if (this.#underWay === 0) this.#onIdle?.()
+      this.#left()
     }
   }
 
-  async #read(lsn: number): Promise<Buffer> {
-    const segment = this.#segmentFor(lsn)
-    return this.#chain.reading(segment, () => this.#readIn(segment, lsn))
-  }
-
-  async #readIn(segment: LiveSegment, lsn: number): Promise<Buffer> {
-    const { alignment, maxGroup } = this.#chain
-    const end = Math.min(segment.cut, this.#durableLsn())
-    const from = alignDown(lsn, alignment)
-    // Off the alignment of records, or in the header block: no record starts there.
-    if (lsn % RECORD_ALIGNMENT !== 0 || lsn < segment.base + alignment) throw notFound(lsn)
-    // Whole blocks, also where a rewind has cut within one.
-    const most = alignUp(end - from, alignment)
-    const first = Math.min(2 * alignment, most)
-    const short = await this.#recordIn(segment, lsn, from, first, end)
-    if (short.found !== undefined) return this.#wholeOf(segment, lsn, short.found)
-    const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + short.claimed, alignment)
-    if (needed > first && needed <= Math.min(2 * maxGroup, most)) {
-      const long = await this.#recordIn(segment, lsn, from, needed, end)
-      if (long.found !== undefined) return this.#wholeOf(segment, lsn, long.found)
-    }
-    throw await this.#whyNot(segment, lsn, end)
-  }
-
-  /** Puts a record together of what begins it and of the fragments behind that. */
-  async #wholeOf(segment: LiveSegment, lsn: number, found: Found): Promise<Buffer> {
-    if ((found.flags & RECORD_CONTINUATION) !== 0) throw notFound(lsn)
-    const fragments = this.fragments()
-    const whole = fragments.take({ segment, lsn, ...found })
-    return whole?.data ?? this.#restOf(segment, lsn, recordSpan(found.bytes.length), fragments)
+  #left(): void {
+    this.#underWay--
+    if (this.#underWay === 0) this.#onIdle?.()
   }
 
   async #restOf(
@@ -428,31 +445,6 @@ export class Reader {
     return this.#chain.alignment
   }
 
-  async #recordIn(
-    segment: LiveSegment,
-    lsn: number,
-    from: number,
-    length: number,
-    end: number,
-  ): Promise<{ found?: Found; claimed: number }> {
-    const buffer = this.#take(length)
-    try {
-      const read = await segment.file.read(buffer, 0, length, from - segment.base)
-      const available = Math.min(read, end - from)
-      const offset = lsn - from
-      if (offset + RECORD_HEADER_BYTES > available) return { claimed: 0 }
-      const bytes = buffer.bytes.subarray(0, available)
-      const payload = verifyRecord(bytes, offset, { salt: segment.header.salt, lsn })
-      if (payload === RECORD_OF_THE_FUTURE) throw futureRecord(segment.header.number, lsn)
-      if (payload < 0) return { claimed: claimedLength(bytes, offset) }
-      const start = offset + RECORD_HEADER_BYTES
-      const copy = Buffer.from(bytes.subarray(start, start + payload))
-      return { found: { flags: flagsOf(bytes, offset), bytes: copy }, claimed: payload }
-    } finally {
-      this.#give(buffer)
-    }
-  }
-
   /** Nothing verifies at a durable place: is it no record's start, or is it damaged? */
   async #whyNot(segment: LiveSegment, lsn: number, end: number): Promise<Error> {
     const window = new Window(this.#chain.alignment)
@@ -520,6 +512,17 @@ export class Reader {
       this.#pool.push(buffer)
     }
   }
+}
+
+/** @param bytes of which the record is to begin at `offset` */
+function recordIn(bytes: Uint8Array, offset: number, place: Place, segment: LiveSegment): Found {
+  if (offset + RECORD_HEADER_BYTES > bytes.length) return { flags: 0, bytes: undefined, claimed: 0 }
+  const payload = verifyRecord(bytes, offset, place)
+  if (payload === RECORD_OF_THE_FUTURE) throw futureRecord(segment.header.number, place.lsn)
+  if (payload < 0) return { flags: 0, bytes: undefined, claimed: claimedLength(bytes, offset) }
+  const start = offset + RECORD_HEADER_BYTES
+  const copy = Buffer.from(bytes.subarray(start, start + payload))
+  return { flags: flagsOf(bytes, offset), bytes: copy, claimed: payload }
 }
 
 function corrupt(message: string, segment: LiveSegment, lsn: number): CorruptionError {
