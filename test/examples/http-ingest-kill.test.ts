@@ -14,7 +14,8 @@ import { HttpClient } from './http-client.ts'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 4)
 const CONNECTIONS = 48
-const LIFE_MS = 400
+/** The kill comes behind so many answers at most: a time would be too short on a busy machine. */
+const ANSWERS_MAX = 400
 const SERVER = bundle('examples/http-ingest/main.ts')
 
 interface Posted {
@@ -37,7 +38,12 @@ async function startServer(args: readonly string[]) {
 }
 
 /** Posts on each connection until the server is gone. */
-async function load(origin: string, life: number, random: Random): Promise<Posted[]> {
+async function load(
+  origin: string,
+  life: number,
+  random: Random,
+  onAnswer: () => void,
+): Promise<Posted[]> {
   const client = new HttpClient(origin, CONNECTIONS)
   const posted: Posted[] = []
   const connection = async (number: number) => {
@@ -49,6 +55,7 @@ async function load(origin: string, life: number, random: Random): Promise<Poste
       const answer = await client.post(one.body)
       if (answer.status === 204) one.location = answer.headers.location!
       else if (answer.status !== 503) throw new Error(`status ${answer.status}: ${answer.body}`)
+      onAnswer()
     }
   }
   const ends = await Promise.allSettled(
@@ -87,10 +94,9 @@ onEachEngine(t, 'each 204 holds after SIGKILL', async (t, engine) => {
   for (let life = 0; life < RUNS; life++) {
     const args = ['--port', '0', '--engine', engine, directory]
     const { child, exit, origin } = await startServer(args)
-    const loading = load(origin, life, random)
-    const timer = setTimeout(() => child.kill('SIGKILL'), random.int(50, LIFE_MS))
+    let left = random.int(1, ANSWERS_MAX)
+    const loading = load(origin, life, random, () => --left === 0 && child.kill('SIGKILL'))
     const [, signal] = await exit
-    clearTimeout(timer)
     all.push(...(await loading))
     t.equal(signal, 'SIGKILL')
     await using log = await Log.open(directory, { engine })
@@ -98,7 +104,7 @@ onEachEngine(t, 'each 204 holds after SIGKILL', async (t, engine) => {
   }
   const acknowledged = all.filter(({ location }) => location !== undefined).length
   t.comment(`${RUNS} kills from seed ${seed}: ${acknowledged} of ${all.length} acknowledged`)
-  t.ok(acknowledged > CONNECTIONS, 'each connection had more than one')
+  t.ok(acknowledged > 0, 'the killed servers had acknowledged something')
 })
 
 t.test('SIGTERM: it answers what is under way, closes the log, and ends well', async t => {

@@ -10,24 +10,25 @@ import { chooseSeed, Random } from '../support/random.ts'
 import { type Found, Ledger, nameOf, type Report } from './job-ledger.ts'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 5)
-const LIFE_MS = 400
+/** The kill comes behind so many reports at most: a time would be too short on a busy machine. */
+const REPORTS_MAX = 2500
 const CHILD = bundle('test/examples/job-queue-child.ts')
 
-async function oneLife(args: readonly string[], lifeMs: number): Promise<Report[]> {
+async function oneLife(args: readonly string[], reports: number): Promise<Report[]> {
   const child = startBundle(CHILD, args)
   let output = ''
   let errors = ''
-  let timer: NodeJS.Timeout | undefined
+  let lines = 0
   child.stderr.on('data', chunk => (errors += chunk))
   child.stdout.on('data', chunk => {
     output += chunk
-    timer ??= setTimeout(() => child.kill('SIGKILL'), lifeMs)
+    lines += String(chunk).split('\n').length - 1
+    if (lines > reports) child.kill('SIGKILL')
   })
   const signal = await new Promise(resolve => child.on('close', (_, signal) => resolve(signal)))
-  clearTimeout(timer)
   if (signal !== 'SIGKILL') throw new Error(`the child ended by itself: ${errors}`)
-  const lines = output.split('\n').slice(1, -1)
-  return lines.map(line => JSON.parse(line))
+  const told = output.split('\n').slice(1, -1)
+  return told.map(line => JSON.parse(line))
 }
 
 /** All that a new start delivers. @param completes whether they are done then */
@@ -53,7 +54,7 @@ onEachEngine(t, 'SIGKILL loses no job, and brings none back', async (t, engine) 
   const ledger = new Ledger()
   for (let seed = first; seed < first + RUNS; seed++) {
     const args = [directory, engine, String(seed)]
-    const reports = await oneLife(args, random.int(0, LIFE_MS))
+    const reports = await oneLife(args, random.int(0, REPORTS_MAX))
     for (const report of reports) ledger.report(report)
     const jobs = await deliveredOf(directory, engine)
     const wrong = ledger.judge(jobs)
