@@ -164,8 +164,9 @@ export class IngestServer {
   }
 
   #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
-    // What was begun cannot become a refusal, only be broken off: so nobody takes a part for the whole.
-    if (response.headersSent) return void response.destroy()
+    // A list that was begun cannot be refused any more. The pipeline has broken it off, so nobody takes a part of it
+    // for the whole.
+    if (response.headersSent) return
     const { code = '' } = error as { code?: string }
     const refused = error instanceof Refused ? error : undefined
     const status = refused?.status ?? STATUS_OF_CODE[code] ?? 500

@@ -136,10 +136,12 @@ t.test('too long: 413, with and without a length, and the connection goes on', a
   const client = new HttpClient(origin, 1)
   t.equal((await client.post(Buffer.alloc(1000, 1))).status, 204)
   t.equal((await client.post(Buffer.alloc(1001, 2))).status, 413)
-  const response = await client.begin('POST', '/records', Buffer.alloc(100 * KIB, 3), true)
-  t.equal(response.statusCode, 413)
-  response.resume()
-  await once(response, 'end')
+  for (const length of [1001, 8 * 1024 * KIB]) {
+    const response = await client.begin('POST', '/records', Buffer.alloc(length, 3), true)
+    t.equal(response.statusCode, 413)
+    response.resume()
+    await once(response, 'end')
+  }
   t.equal((await client.post('small')).status, 204)
   t.same(
     (await recordsOf(log)).map(({ data }) => data.length),
@@ -279,7 +281,13 @@ t.test('damage is no list that is too short: the answer breaks off', async t => 
 })
 
 t.test('a follower gets what was there, and each that comes', async t => {
-  const { client } = await serve(t)
+  const { client, log } = await serve(t)
+  const { tail } = log
+  let signal: AbortSignal | undefined
+  log.tail = options => {
+    signal = options?.signal
+    return tail.call(log, options)
+  }
   await client.post('one')
   const response = await client.begin('GET', '/records?follow')
   const lines = createInterface(response)[Symbol.asyncIterator]()
@@ -293,6 +301,8 @@ t.test('a follower gets what was there, and each that comes', async t => {
     t.equal(await next(), text)
   }
   response.destroy()
+  if (signal?.aborted === false) await once(signal, 'abort')
+  t.equal(signal?.aborted, true, 'when it leaves, nobody waits for the log any more')
 })
 
 t.test(

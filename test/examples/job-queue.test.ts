@@ -232,9 +232,17 @@ t.test(
     const job = await queue.take()
     device.capacityBytes = 0
     const fill = Buffer.alloc(8 * KIB)
-    let error: unknown
-    while (error === undefined) await queue.enqueue(fill).catch(thrown => (error = thrown))
-    t.match(error, { code: 'ERR_RIOLOG_NO_SPACE' })
+    // Until there is no room for the shortest record, either.
+    for (const data of [fill, Buffer.alloc(0)]) {
+      let error: unknown
+      while (error === undefined) {
+        await queue.enqueue(data).catch(thrown => {
+          error = thrown
+        })
+      }
+      t.match(error, { code: 'ERR_RIOLOG_NO_SPACE' })
+    }
+    await t.rejects(queue.complete(job), { code: 'ERR_RIOLOG_NO_SPACE' })
     device.capacityBytes = Number.POSITIVE_INFINITY
     const size = queue.size
     t.equal(await queue.complete(job), true)

@@ -174,6 +174,23 @@ t.test('compacting keeps the term of the last entry that is in the snapshot', as
   await storage.close()
 })
 
+t.test(
+  'entries that are on their way are durable before the log is compacted up to them',
+  async t => {
+    const device = new SimulatedDevice()
+    const storage = await openOn(device)
+    const term = await storage.startElection('me')
+    const proposing = storage.propose(term, [dataOf(1, term), dataOf(2, term), dataOf(3, term)])
+    await storage.compact(3)
+    t.same([storage.baseIndex, storage.termAt(3)], [3, term])
+    t.equal(await proposing, 3)
+    await storage.close()
+    const reopened = await openOn(device)
+    t.same([reopened.baseIndex, reopened.lastIndex], [3, 3])
+    await reopened.close()
+  },
+)
+
 t.test('the first entry is in the snapshot: that is known once it is opened again', async t => {
   const device = new SimulatedDevice()
   const storage = await withTerms([1, 1], device)
