@@ -227,8 +227,11 @@ export class JobQueue {
     if (this.#trimming !== undefined || lsn - this.#log.trimLsn < this.#trimBytes) return
     this.#trimming = this.#log
       .trim(lsn)
-      // It only costs space; if the log is poisoned, the next record's writer is told.
-      .catch(error => this.#isClosed || process.emitWarning(`no trim of the queue: ${error}`))
+      // It only costs space; that the log is poisoned is told to whoever writes the next record.
+      .catch(error => {
+        if (this.#isClosed || error.code === 'ERR_RIOLOG_POISONED') return
+        process.emitWarning(`no trim of the queue: ${error}`)
+      })
       .finally(() => {
         this.#trimming = undefined
       })

@@ -8,6 +8,7 @@ import {
   type CrashContext,
   type CrashTestOptions,
   crashTest,
+  type FaultKind,
   type Random,
 } from '../../src/crash/index.ts'
 import type { Log } from '../../src/index.ts'
@@ -26,7 +27,17 @@ import {
 } from './raft-model.ts'
 import { openBeside } from './side-by-side.ts'
 
-const RUNS = Number(process.env.RIOLOG_RUNS ?? 600)
+const RUNS = Number(process.env.RIOLOG_RUNS ?? 400)
+/** What a disk may do besides, and tell. */
+const FAULTS: readonly FaultKind[] = [
+  'eio',
+  'eio-late',
+  'eio-directory',
+  'enospc',
+  'canceled',
+  'short',
+  'again',
+]
 
 type Event =
   | { readonly kind: 'begun'; readonly call: number; readonly states: readonly State[] }
@@ -130,7 +141,25 @@ t.test('what a Raft server has answered survives each power cut', async t => {
   const { runs, points, seed } = await crashTest({ ...scenario(), seed: chooseSeed() })
   t.comment(`${runs} crashes at ${points} moments from seed ${seed}`)
   t.ok(runs >= RUNS)
-  t.ok(points > 100)
+  t.ok(points > 10)
+})
+
+t.test('the same, at every moment of a life', async t => {
+  const { runs, points } = await crashTest({ ...scenario(), seed: chooseSeed(), everyPoint: true })
+  t.comment(`${runs} crashes at ${points} moments`)
+  t.ok(runs >= RUNS)
+  t.ok(points > 10)
+})
+
+t.test('the same, beside operations that fail', async t => {
+  const { byKind, seed } = await crashTest({
+    ...scenario(),
+    seed: chooseSeed(),
+    faults: FAULTS,
+    exhaustiveUnits: 2,
+  })
+  t.comment(`from seed ${seed}: ${JSON.stringify(byKind)}`)
+  t.ok(FAULTS.filter(kind => (byKind[kind] ?? 0) > 0).length >= 2, 'some of them have happened')
 })
 
 /** A trim beyond what is durable is refused, which would be found at once: here it waits. */
