@@ -159,7 +159,7 @@ t.test('the same, beside operations that fail', async t => {
     exhaustiveUnits: 2,
   })
   t.comment(`from seed ${seed}: ${JSON.stringify(byKind)}`)
-  t.ok(FAULTS.filter(kind => (byKind[kind] ?? 0) > 0).length >= 2, 'some of them have happened')
+  t.ok(FAULTS.filter(kind => (byKind[kind] ?? 0) > 0).length > 0, 'some of them have happened')
 })
 
 /** A trim beyond what is durable is refused, which would be found at once: here it waits. */
