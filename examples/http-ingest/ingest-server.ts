@@ -28,6 +28,8 @@ export interface IngestOptions {
   readonly maxBodyBytes?: number
   /** With `maxBodyBytes` the bound of what bodies that are still arriving take of memory; 1000. */
   readonly maxConnections?: number
+  /** Bodies that wait for room in the log, at least 1; with more the disk is behind. 100. */
+  readonly maxWaiting?: number
   /** For how long a client is asked to go away when the disk is behind, in seconds; 1. */
   readonly retryAfterS?: number
   /** How long `close` waits for requests under way, in milliseconds; 10000. */
@@ -62,15 +64,18 @@ export class IngestServer {
   readonly http: Server
   readonly #log: Log
   readonly #maxBodyBytes: number
+  readonly #maxWaiting: number
   readonly #retryAfterS: number
   readonly #graceMs: number
   /** Aborted when the server ends: readers who wait for more get no more. */
   readonly #ending = new AbortController()
+  #waiting = 0
 
   /** @param log which `close` closes */
   constructor(log: Log, options: IngestOptions = {}) {
     this.#log = log
     this.#maxBodyBytes = Math.min(options.maxBodyBytes ?? 64 * 1024, log.maxRecordBytes)
+    this.#maxWaiting = options.maxWaiting ?? 100
     this.#retryAfterS = options.retryAfterS ?? 1
     this.#graceMs = options.graceMs ?? 10_000
     this.http = createServer((request, response) => void this.#serve(request, response))
@@ -116,15 +121,31 @@ export class IngestServer {
     response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(data)
   }
 
-  /**
-   * `append` throws where `appendDurable` would wait for room, and that is what makes the 503: records that wait
-   * would take memory without a bound. The flush is the one that all who have appended meanwhile share.
-   */
+  /** The flush is one that all share who have appended meanwhile. */
   async #ingest(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await this.#bodyOf(request)
-    const lsn = this.#log.append(body)
+    const lsn = await this.#append(body)
     await this.#log.flush()
     response.writeHead(204, { location: `/records/${lsn}` }).end()
+  }
+
+  /**
+   * `appendDurable` would wait for room, and without a bound those who wait would take all memory: so it is `append`,
+   * and some who wait. Those are needed: the log has no room for a moment each time that it begins a segment, too, and
+   * makes haste with that only while somebody waits in `drain`.
+   * @throws ERR_RIOLOG_BACKPRESSURE when too many wait, and what `log.append` throws
+   */
+  async #append(body: Buffer): Promise<number> {
+    for (;;) {
+      try {
+        return this.#log.append(body)
+      } catch (error) {
+        const { code } = error as { code?: unknown }
+        if (code !== 'ERR_RIOLOG_BACKPRESSURE' || this.#waiting >= this.#maxWaiting) throw error
+      }
+      this.#waiting++
+      await this.#log.drain().finally(() => this.#waiting--)
+    }
   }
 
   async #bodyOf(request: IncomingMessage): Promise<Buffer> {

@@ -177,7 +177,7 @@ t.test(
     const { gate, client, log } = await serve(
       t,
       new SimulatedDevice(),
-      { retryAfterS: 7 },
+      { retryAfterS: 7, maxWaiting: 20 },
       {
         maxBufferedBytes: 2 * 1024 * KIB,
       },
@@ -214,6 +214,22 @@ t.test(
     t.same(sorted((await recordsOf(log)).map(({ data }) => data)), sorted(bodies))
   },
 )
+
+t.test('a disk that is behind for a moment: some wait, and nobody is refused', async t => {
+  const { gate, client, log } = await serve(t)
+  const { drain } = log
+  let drains = 0
+  log.drain = () => {
+    drains++
+    return drain.call(log)
+  }
+  gate.shut()
+  const posting = Promise.all(Array.from({ length: 60 }, () => client.post(Buffer.alloc(8 * KIB))))
+  while (drains === 0) await turns(1)
+  gate.open()
+  t.same(new Set((await posting).map(({ status }) => status)), new Set([204]))
+  t.equal((await recordsOf(log)).length, 60)
+})
 
 t.test('a full disk: 507, nothing is lost, and it goes on when there is room', async t => {
   const { device, client, log } = await serve(t)
