@@ -121,15 +121,15 @@ export class IngestServer {
     response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(data)
   }
 
-  /** The flush is one that all share who have appended meanwhile. */
   async #ingest(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await this.#bodyOf(request)
     const lsn = await this.#append(body)
-    await this.#log.flush()
     response.writeHead(204, { location: `/records/${lsn}` }).end()
   }
 
   /**
+   * Resolves when it is durable; all who come meanwhile share a sync.
+   *
    * `appendDurable` would wait for room, and without a bound those who wait would take all memory: so it is `append`,
    * and some who wait. Those are needed: the log has no room for a moment each time that it begins a segment, too, and
    * makes haste with that only while somebody waits in `drain`.
@@ -138,7 +138,7 @@ export class IngestServer {
   async #append(body: Buffer): Promise<number> {
     for (;;) {
       try {
-        return this.#log.append(body)
+        return await this.#whenDurable(body)
       } catch (error) {
         const { code } = error as { code?: unknown }
         if (code !== 'ERR_RIOLOG_BACKPRESSURE' || this.#waiting >= this.#maxWaiting) throw error
@@ -146,6 +146,13 @@ export class IngestServer {
       this.#waiting++
       await this.#log.drain().finally(() => this.#waiting--)
     }
+  }
+
+  /** What `append` throws, this rejects with. */
+  #whenDurable(body: Buffer): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#log.append(body, (error, lsn) => (error === undefined ? resolve(lsn) : reject(error)))
+    })
   }
 
   async #bodyOf(request: IncomingMessage): Promise<Buffer> {
