@@ -117,6 +117,11 @@ export class JobQueue {
     return this.#jobs.size
   }
 
+  /** Those of them that nobody has. */
+  get ready(): number {
+    return this.#ready.size
+  }
+
   get log(): Log {
     return this.#log
   }
@@ -207,12 +212,13 @@ export class JobQueue {
   async #settle(id: number, record: QueueRecord): Promise<boolean> {
     if (!this.#jobs.has(id) || this.#settling.has(id)) return false
     this.#settling.add(id)
+    this.#ready.delete(id) // Where the lease has run out, nobody gets it while this is on its way.
     try {
       await this.#append(record)
       return true
     } catch (error) {
       this.#settling.delete(id)
-      if (!this.#leases.has(id)) this.#release(id) // The lease has run out meanwhile.
+      if (!this.#leases.has(id)) this.#release(id)
       throw error
     }
   }
@@ -247,12 +253,16 @@ export class JobQueue {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
         reject(signal?.reason)
       }
+      const off = () => signal?.removeEventListener('abort', onAbort)
       const waiter: Waiter = {
         resolve: lease => {
-          signal?.removeEventListener('abort', onAbort)
+          off()
           resolve(lease)
         },
-        reject,
+        reject: error => {
+          off()
+          reject(error)
+        },
       }
       signal?.addEventListener('abort', onAbort, { once: true })
       this.#waiters.push(waiter)

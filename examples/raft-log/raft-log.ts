@@ -127,7 +127,6 @@ export class RaftLog {
     prevTerm: number,
     entries: readonly { readonly term: number; readonly data: Uint8Array }[],
   ): Promise<boolean> {
-    if (prevIndex > this.lastIndex) return false
     // What is before the base is committed, and all leaders have the same there.
     if (prevIndex >= this.#baseIndex && this.termAt(prevIndex) !== prevTerm) return false
     for (const [i, { term, data }] of entries.entries()) {

@@ -136,6 +136,41 @@ t.test(
   },
 )
 
+t.test(
+  'one that is being completed is not given to another, though its lease has run out',
+  async t => {
+    const queue = await openOn(new SimulatedDevice(), { leaseMs: 5 })
+    await enqueue(queue, 'a')
+    const job = await queue.take()
+    while (queue.ready === 0) await new Promise(setImmediate)
+    const completing = queue.complete(job)
+    const next = queue.take()
+    t.equal(await completing, true)
+    await enqueue(queue, 'b')
+    t.equal(String((await next).data), 'b')
+    await queue.close()
+  },
+)
+
+t.test('the lease has run out, and the completion fails: the job comes again', async t => {
+  let isFull = false
+  const queue = await openOn(new SimulatedDevice(), { leaseMs: 5 }, log =>
+    but(log, {
+      appendDurable: async record => {
+        if (isFull) throw new Error('full')
+        return log.appendDurable(record)
+      },
+    }),
+  )
+  const id = await enqueue(queue, 'a')
+  const job = await queue.take()
+  while (queue.ready === 0) await new Promise(setImmediate)
+  isFull = true
+  await t.rejects(queue.complete(job), { message: 'full' })
+  t.equal((await queue.take()).id, id)
+  await queue.close()
+})
+
 t.test('of many workers each gets jobs of its own, and all are done', async t => {
   const device = new SimulatedDevice()
   const queue = await openOn(device)

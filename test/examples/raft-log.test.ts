@@ -217,6 +217,13 @@ t.test(
       await storage.close()
       const reopened = await openOn(device)
       t.same([reopened.baseIndex, reopened.lastIndex, reopened.lastTerm], [5, 5, 4])
+      const late = { term: 5, lastIncludedIndex: 3, lastIncludedTerm: 4 }
+      await reopened.installSnapshot(late)
+      t.same(
+        [reopened.baseIndex, reopened.lastIndex],
+        [5, 5],
+        'one that comes late takes nothing back',
+      )
       const next = { term: 5, prevLogIndex: 5, prevLogTerm: 4, entries: entriesOf([5], 6) }
       t.ok((await reopened.appendEntries(next)).success)
       t.equal(reopened.lastIndex, 6)
