@@ -27,7 +27,7 @@ import {
 } from './raft-model.ts'
 import { openBeside } from './side-by-side.ts'
 
-const RUNS = Number(process.env.RIOLOG_RUNS ?? 300)
+const RUNS = Number(process.env.RIOLOG_RUNS ?? 200)
 /** What a disk may do besides, and tell. */
 const FAULTS: readonly FaultKind[] = [
   'eio',
