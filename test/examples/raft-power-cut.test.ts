@@ -25,7 +25,7 @@ import {
   stateOf,
   wrongEntries,
 } from './raft-model.ts'
-import { openBeside } from './side-by-side.ts'
+import { deleteSomething, openBeside } from './side-by-side.ts'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 200)
 /** What a disk may do besides, and tell. */
@@ -86,7 +86,8 @@ function scenario(tampering: Tampering = {}): CrashTestOptions<Step> {
     runs: RUNS,
     steps,
     async workload(context) {
-      const { note } = context
+      const { device, life, note } = context
+      if (life === 0) deleteSomething(device)
       const history = context.history as readonly Event[]
       const witness: Witness = {
         begun: (call, states) => note({ kind: 'begun', call, states } satisfies Event),

@@ -3,6 +3,7 @@
  * difference remains: a sync of the directory is a sync of the names of all.
  */
 import type { Disk, DiskFile } from '../../src/disk/disk.ts'
+import type { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
 import { but, KIB } from '../support/simulated.ts'
@@ -11,6 +12,17 @@ import { but, KIB } from '../support/simulated.ts'
 export function openBeside(disk: Disk, name: string, options: LogOptions = {}): Promise<Log> {
   const checked = checkOptions({ segmentSize: 64 * KIB, ...options })
   return Log.openOn(withPrefix(disk, `${name}.`), name, checked)
+}
+
+/**
+ * To be called on a new device. After a power cut a block may have what a deleted file had, or, where none was
+ * deleted, what any file has: here that could be the other log's manifest, in place of a copy that was being written.
+ * No opening can tell that copy from its own, and no disk does that to a file that is written in place.
+ */
+export function deleteSomething(device: SimulatedDevice): void {
+  device.putFile('deleted', Buffer.alloc(4 * KIB, 'deleted '))
+  device.unlink('deleted')
+  device.syncNames()
 }
 
 function withPrefix(disk: Disk, prefix: string): Disk {
