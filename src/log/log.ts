@@ -1,7 +1,7 @@
 import { chooseDisk } from '../disk/choose.ts'
 import { chooseSync, type SyncReport } from '../disk/choose-sync.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
-import { invalidArgument, RiologError } from '../errors.ts'
+import { invalidArgument, type PoisonedError, RiologError } from '../errors.ts'
 import { checkFormat } from '../segment/format.ts'
 import { Codec } from './codec.ts'
 import { Follower } from './follower.ts'
@@ -234,6 +234,14 @@ export class Log {
     return this.#writer?.durableLsn ?? this.#follower?.view.end ?? this.#opened.end
   }
 
+  /**
+   * What {@link PoisonedError} the log refuses everything with since a write or sync failed; undefined while it is
+   * well. For health checks: asking costs nothing and waits for nothing.
+   */
+  get poison(): PoisonedError | undefined {
+    return this.#writer?.poison
+  }
+
   /** Records before this LSN have been trimmed. */
   get trimLsn(): number {
     return this.#manifest.trimLsn
@@ -312,7 +320,9 @@ export class Log {
 
   /**
    * The same, resolving to the LSNs once all are durable, and waiting where {@link appendBatch} would
-   * throw ERR_RIOLOG_BACKPRESSURE. The bytes must not be changed meanwhile.
+   * throw ERR_RIOLOG_BACKPRESSURE. The bytes must not be changed meanwhile. It goes on some microtasks behind
+   * {@link appendDurable} of records that were appended later in the same turn: the order of promises is not
+   * that of LSNs.
    */
   async appendBatchDurable(records: readonly Uint8Array[]): Promise<number[]> {
     for (;;) {

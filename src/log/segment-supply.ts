@@ -37,6 +37,8 @@ export class SegmentSupply {
   #names = false
   #stopped = false
   #poisoned = false
+  /** Somebody was refused for want of the segment that is being prepared. */
+  #isMissed = false
 
   constructor(parts: SupplyParts) {
     this.#parts = parts
@@ -69,7 +71,13 @@ export class SegmentSupply {
   request(parent: SegmentRef): void {
     if (this.#ready !== undefined || this.#preparing !== undefined || this.#stopped) return
     this.#refusal = undefined
+    this.#isMissed = false
     this.#preparing = this.#prepare(parent)
+  }
+
+  /** Somebody was refused who will not wait in line, but try again: no more pauses. */
+  missed(): void {
+    this.#isMissed = true
   }
 
   /**
@@ -153,7 +161,8 @@ export class SegmentSupply {
   /** Commits beside a preparation go first. */
   async #step(): Promise<void> {
     this.#abandonIfStopped()
-    if (this.#names && !this.#parts.isAwaited()) await this.#parts.pause(PACE_MS)
+    const isAwaited = this.#isMissed || this.#parts.isAwaited()
+    if (this.#names && !isAwaited) await this.#parts.pause(PACE_MS)
     this.#abandonIfStopped()
   }
 

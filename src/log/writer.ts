@@ -422,6 +422,7 @@ export class Writer {
       this.#askAgain()
       return refusal as Error
     }
+    this.#supply.missed()
     return new RiologError(
       'ERR_RIOLOG_BACKPRESSURE',
       'appended records wait for the disk: nothing was taken; await drain() and append again',

@@ -49,11 +49,13 @@ for (const kind of ['write', 'sync']) {
     const waiting = [1, 2, 3].map(n => rejection(log.appendDurable(Buffer.from(`lost ${n}`))))
     const undecided = log.append(Buffer.from('lost 4'))
     const flushed = rejection(log.flush())
+    t.equal(log.poison, undefined, 'nobody knows yet')
 
     for (const error of [...(await Promise.all(waiting)), await flushed]) {
       t.equal(error.code, 'ERR_RIOLOG_POISONED')
       t.type(error, PoisonedError)
       const poison = error as PoisonedError
+      t.equal(log.poison, poison)
       t.equal(poison.durableLsn, durable)
       t.equal(poison.undecidedFrom, durable)
       t.ok(poison.undecidedTo > undecided, 'the range covers all that was appended')

@@ -154,6 +154,7 @@ const OPERATIONS: readonly Operation[] = [
   ['hashAt', READS, log => log.hashAt(log.durableLsn)],
   ['durableLsn', ALWAYS, log => log.durableLsn],
   ['trimLsn', ALWAYS, log => log.trimLsn],
+  ['poison', ALWAYS, log => log.poison],
   ['recovery', ALWAYS, log => log.recovery],
   ['maxRecordBytes', ALWAYS, log => log.maxRecordBytes],
   ['info', ALWAYS, log => log.info()],
