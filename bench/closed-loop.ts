@@ -1,4 +1,5 @@
 /** Callers in a closed loop: each appends one record, awaits that it is durable, and goes on. */
+import { Latencies, type Percentiles } from './latencies.ts'
 
 export interface Appender {
   readonly name: string
@@ -6,50 +7,34 @@ export interface Appender {
   close(): Promise<void>
 }
 
-export interface Result {
+export interface Result extends Percentiles {
+  readonly records: number
+  readonly seconds: number
   readonly recordsPerSecond: number
-  readonly p50Us: number
-  readonly p99Us: number
 }
-
-/** A round has fewer. */
-const MAX_SAMPLES = 4_000_000
 
 /** @param milliseconds how long to append; the time to finish counts too */
 export async function runClosedLoop(
-  appender: Appender,
+  appender: Pick<Appender, 'append'>,
   callers: number,
   recordBytes: number,
   milliseconds: number,
+  latencies = new Latencies(),
 ): Promise<Result> {
-  // Preallocated: the measuring must not make garbage that the log is then charged for.
-  const latencies = new Float64Array(MAX_SAMPLES)
-  let samples = 0
+  latencies.clear()
   const started = performance.now()
   const deadline = started + milliseconds
   const caller = async (id: number) => {
     const record = Buffer.alloc(recordBytes, id)
-    for (let now = performance.now(); now < deadline && samples < MAX_SAMPLES; ) {
+    for (let now = performance.now(); now < deadline && !latencies.isFull; ) {
       await appender.append(record)
       const after = performance.now()
-      latencies[samples++] = after - now
+      latencies.add(after - now)
       now = after
     }
   }
   await Promise.all(Array.from({ length: callers }, (_, id) => caller(id)))
   const seconds = (performance.now() - started) / 1000
-  const sorted = latencies.subarray(0, samples).sort()
-  const at = (part: number) => Math.round(sorted[Math.floor(samples * part)] * 1000)
-  return { recordsPerSecond: samples / seconds, p50Us: at(0.5), p99Us: at(0.99) }
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)]
-}
-
-export function spread(values: readonly number[]): string {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (part: number) => sorted[Math.floor((sorted.length - 1) * part)].toFixed(2)
-  return `${at(0.25)} to ${at(0.75)}`
+  const records = latencies.count
+  return { records, seconds, recordsPerSecond: records / seconds, ...latencies.percentiles() }
 }
