@@ -1,0 +1,80 @@
+/** Appends to one store: in a closed loop, at a fixed rate, or as fast as it takes them. */
+import { runClosedLoop } from '../../closed-loop.ts'
+import { Latencies } from '../../latencies.ts'
+import { arrivals, runOpenLoop } from '../../open-loop.ts'
+import { Peers } from '../../peers/load.ts'
+import type { Session } from '../contender.ts'
+import { openStore, type Store, type StoreName } from '../stores.ts'
+import { measured, type Outcome } from '../usage.ts'
+
+export type Load =
+  | { kind: 'closed'; callers: number; milliseconds: number }
+  | { kind: 'open'; rate: number; milliseconds: number; seed: number }
+  | { kind: 'ingest'; records: number }
+
+export interface AppendSettings {
+  readonly store: StoreName
+  readonly directory: string
+  /** riolog's own folder. */
+  readonly root: string
+  readonly bytes: number
+  readonly load: Load
+  readonly stat: string | undefined
+}
+
+/** Before a round counts, so that what is measured is compiled code. */
+const WARM_UP_MS = 300
+const WARM_UP_CALLERS = 64
+/** The part of an ingest that comes before the first round. */
+const WARM_UP_PART = 1 / 10
+
+export async function startAppends(settings: AppendSettings): Promise<Session> {
+  const { directory, root, bytes, load, stat } = settings
+  const store = await openStore(settings.store, directory, new Peers(root))
+  const latencies = new Latencies()
+  await warmUp(store, bytes, load, latencies)
+  await store.settle?.()
+  return {
+    measure: async round => {
+      const figures = await measured(() => runOnce(store, bytes, load, round, latencies), stat)
+      await store.settle?.()
+      return figures
+    },
+    close: () => store.close(),
+  }
+}
+
+async function warmUp(store: Store, bytes: number, load: Load, latencies: Latencies) {
+  if (load.kind === 'ingest') {
+    return store.ingest(Buffer.alloc(bytes, 7), Math.ceil(load.records * WARM_UP_PART))
+  }
+  const callers = load.kind === 'closed' ? load.callers : WARM_UP_CALLERS
+  await runClosedLoop(store, callers, bytes, WARM_UP_MS, latencies)
+}
+
+async function runOnce(
+  store: Store,
+  bytes: number,
+  load: Load,
+  round: number,
+  latencies: Latencies,
+): Promise<Outcome> {
+  if (load.kind === 'ingest') {
+    const started = performance.now()
+    await store.ingest(Buffer.alloc(bytes, 7), load.records)
+    const seconds = (performance.now() - started) / 1000
+    return { operations: load.records, seconds, bytes: load.records * bytes }
+  }
+  const result =
+    load.kind === 'closed'
+      ? await runClosedLoop(store, load.callers, bytes, load.milliseconds, latencies)
+      : await runOpenLoop(
+          store,
+          bytes,
+          arrivals(load.rate, load.milliseconds, load.seed + round),
+          undefined,
+          latencies,
+        )
+  const { records, seconds, p50Us, p99Us, p999Us } = result
+  return { operations: records, seconds, bytes: records * bytes, p50Us, p99Us, p999Us }
+}
