@@ -197,7 +197,20 @@ struct Tally {
   size_t samples;
 };
 
+/** Not getrusage's, which begins with what the process that started this one had. */
+static double peakRssMiB(void) {
+  FILE* status = fopen("/proc/self/status", "r");
+  char line[256];
+  double kib = 0;
+  while (status && fgets(line, sizeof line, status)) sscanf(line, "VmHWM: %lf", &kib);
+  if (status) fclose(status);
+  return kib / 1024;
+}
+
 static void print(struct Tally* t) {
+  // Before the latencies are sorted: they are of the measuring, not of what is measured.
+  const double samplesMiB = t->samples * sizeof *t->latenciesUs / 1048576.0;
+  const double peak = peakRssMiB() - samplesMiB;
   printf("{\"operations\":%.0f,\"seconds\":%.9f,\"cpuSeconds\":%.6f,\"writtenBytes\":%.0f",
          t->records, t->seconds, t->cpuSeconds, t->writtenBytes);
   if (t->samples > 0) {
@@ -205,11 +218,7 @@ static void print(struct Tally* t) {
     printf(",\"p50Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f", t->latenciesUs[t->samples / 2],
            t->latenciesUs[t->samples * 99 / 100], t->latenciesUs[t->samples * 999 / 1000]);
   }
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  // The latencies are of the measuring, not of what is measured.
-  const double samplesMiB = t->samples * sizeof *t->latenciesUs / 1048576.0;
-  printf(",\"peakRssMiB\":%.1f}\n", u.ru_maxrss / 1024.0 - samplesMiB);
+  printf(",\"peakRssMiB\":%.1f}\n", peak);
 }
 
 static void tallyGroup(struct Tally* t, const struct Group* g, double now) {

@@ -121,7 +121,7 @@ async function openTrimmed(directory: string): Promise<Riolog> {
     })
   })
   // Until the pool is full, or the first rounds would be those of a growing log.
-  for (let at = 0; at < 4 * segmentSize; at += 1 << 19)
+  for (let at = 0; at < 3 * segmentSize; at += 1 << 19)
     await log.appendDurable(Buffer.alloc(1 << 19))
   return store
 }
