@@ -15,7 +15,7 @@ const GROUP_BYTES = 16 << 20
 /** Of an ingest: as long as a write of riolog and of the C program. */
 const INGEST_BYTES = 1 << 20
 
-function alignedBuffer(bytes: number): Buffer {
+export function alignedBuffer(bytes: number): Buffer {
   // Node's own buffers are not aligned as O_DIRECT asks; WebAssembly memory starts on a page.
   const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) })
   return Buffer.from(memory.buffer, 0, bytes)

@@ -51,7 +51,7 @@ function durable(cases: readonly CaseResult[]): Plot | undefined {
       if (rate === undefined || row.name === C) return []
       const ratio = median(ratios(rate, base))
       const group = row.name.startsWith('riolog') ? 'riolog' : 'others'
-      return [{ contender: row.name, callers, bytes: `${bytes} B`, ratio, group }]
+      return [{ contender: row.name, callers, bytes, ratio, group }]
     })
   })
   if (values.length === 0) return undefined
@@ -69,7 +69,7 @@ function durable(cases: readonly CaseResult[]): Plot | undefined {
       encoding: {
         y: { field: 'contender', type: 'nominal', sort: null, title: null },
         x: { field: 'ratio', type: 'quantitative', title: null },
-        row: { field: 'bytes', type: 'nominal', sort: null, title: null },
+        row: { field: 'bytes', type: 'ordinal', title: 'bytes' },
         column: { field: 'callers', type: 'ordinal', title: 'callers' },
         color: { field: 'group', type: 'nominal', legend: null },
       },

@@ -26,11 +26,11 @@ export async function writeReport(results: Results, folder: string): Promise<voi
 
 export function reportOf(results: Results, plots: readonly Plot[]): string {
   const sections = results.sections.map(({ name, cases }) => {
-    const { title, text } = VIEWS[name as SectionName]
+    const { title, text, main, isLess } = VIEWS[name as SectionName]
     const pictures = plots.filter(plot => plot.section === name)
     const parts = [
       `## ${title}`,
-      text,
+      isLess ? `${text} Ratios are of ${main.heading}: less is better.` : text,
       ...pictures.map(plot => `![${plot.title}](${plot.file})`),
       ...cases.map(each => caseOf(name as SectionName, each)),
     ]
@@ -62,7 +62,7 @@ function headerOf({ started, minutes, options, machine, versions }: Results): st
     'Each contender runs in a process of its own, is warmed up, and is measured in turns with the others. Figures ' +
       'are medians of the rounds, and ratios are medians of the ratios of each round, with quartiles in brackets: the ' +
       'speed of a machine changes from round to round. What is lost is left in.',
-    markdown(rows),
+    markdown(rows, 2),
     [
       '`C on raw io_uring` writes the same groups (headers and padding, too) by one linked chain of write and fdatasync, over a file full of zeros; no checksums.',
       '`riolog` is a log that grows, and so writes the zeros of its next segments meanwhile; `riolog, trimmed` gives up what it has sealed, and takes its files again.',
@@ -80,8 +80,8 @@ function targetsOf(results: Results): string {
   const rows = verdicts(results).map(({ what, target, reached, trimmed, isMet }) => {
     return [what, target, reached, trimmed, verdict(isMet)]
   })
-  const headings = ['', 'target', 'reached', 'trimmed', '']
-  return ['## Targets', markdown([headings, ...rows])].join('\n\n')
+  const headings = ['', 'target', 'reached', 'reached by a trimmed log', 'verdict']
+  return ['## Targets', markdown([headings, ...rows], headings.length)].join('\n\n')
 }
 
 function caseOf(name: SectionName, result: CaseResult): string {

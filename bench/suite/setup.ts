@@ -1,7 +1,17 @@
 /** What all sections measure with. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { absentFio, type FioJob, fioCpuSeconds, runFio } from '../fio.ts'
+import { alignedBuffer } from '../peer-node-fs.ts'
 import { Peers } from '../peers/load.ts'
 import { buildC, lastLine, numbers, PACKAGE, run } from '../ring/children.ts'
 import type { Children } from './children.ts'
@@ -107,30 +117,33 @@ export class Setup {
     return { name: C, absent: this.#c.absent, start }
   }
 
+  /** @param options is called when it starts: what it needs may not be possible here */
   fio(
-    options: Readonly<Record<string, string>>,
+    options: () => Readonly<Record<string, string>>,
     flags: readonly string[],
     figuresOf: (job: FioJob) => Figures,
   ): Contender {
     const seconds = this.options.milliseconds / 1000
-    const measure = async (): Promise<Figures> => {
-      const job = await runFio({ name: 'suite', ...options }, flags, seconds)
-      const operations = job.read.total_ios + job.write.total_ios
-      return { ...figuresOf(job), cpuUs: (fioCpuSeconds(job) / operations) * 1e6 }
+    const start = async (): Promise<Session> => {
+      const all = { name: 'suite', ...options() }
+      const measure = async (): Promise<Figures> => {
+        const job = await runFio(all, flags, seconds)
+        const operations = job.read.total_ios + job.write.total_ios
+        return { ...figuresOf(job), cpuUs: (fioCpuSeconds(job) / operations) * 1e6 }
+      }
+      return { measure, close: async () => {} }
     }
-    return {
-      name: FIO,
-      absent: this.#noFio,
-      start: async () => ({ measure, close: async () => {} }),
-    }
+    return { name: FIO, absent: this.#noFio, start }
   }
 
   /** A file full of zeros, for what writes over it; made once. */
   zeros(): string {
     const path = join(this.folder, 'zeros.bin')
     if (existsSync(path)) return path
-    const chunk = Buffer.alloc(1 << 20)
-    const fd = openSync(path, 'wx', 0o600)
+    const { O_WRONLY, O_CREAT, O_DIRECT } = constants
+    const chunk = alignedBuffer(1 << 20)
+    // Past the page cache: pages in it would have to be dropped by the writes that are measured.
+    const fd = openSync(path, O_WRONLY | O_CREAT | O_DIRECT, 0o600)
     for (let at = 0; at < ZEROS_BYTES; at += chunk.length) writeSync(fd, chunk)
     fsyncSync(fd)
     closeSync(fd)

@@ -51,9 +51,10 @@ export function printCase(name: SectionName, result: CaseResult): string {
   return table.map(row => `  ${row.map(pad).join('  ')}`).join('\n')
 }
 
-export function markdown(table: readonly (readonly string[])[]): string {
+/** @param left how many columns are text, from the left */
+export function markdown(table: readonly (readonly string[])[], left = 1): string {
   const [headings, ...rows] = table
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  const rule = headings.map((_, i) => (i === 0 ? '---' : '---:'))
+  const rule = headings.map((_, i) => (i < left ? '---' : '---:'))
   return [line(headings), line(rule), ...rows.map(line)].join('\n')
 }

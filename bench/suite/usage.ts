@@ -11,6 +11,9 @@ export interface Outcome {
 }
 
 const SECTOR = 512
+/** Nothing is written for so long: longer than stores wait between two pieces of their own work. */
+const QUIET_MS = 20
+const QUIET_MS_MAX = 500
 /** Of /sys/block/DEVICE/stat: the seventh figure is the sectors that were written. */
 const SECTORS_WRITTEN = 6
 
@@ -50,6 +53,20 @@ export async function measured(
     rssMiB: process.memoryUsage.rss() / 2 ** 20,
     peakRssMiB: process.resourceUsage().maxRSS / 1024,
   })
+}
+
+/**
+ * Resolves when this process has stopped to write: what a store still does for itself must not fall into
+ * the round of the next contender. There are stores that never stop.
+ */
+export async function quiet(): Promise<void> {
+  const deadline = performance.now() + QUIET_MS_MAX
+  for (let before = Number.NaN; performance.now() < deadline; ) {
+    const written = deviceBytes('write')
+    if (written === before || Number.isNaN(written)) return
+    before = written
+    await new Promise(resolve => setTimeout(resolve, QUIET_MS))
+  }
 }
 
 /** Without what could not be found out here: JSON has no NaN. */

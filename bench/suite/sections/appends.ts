@@ -29,14 +29,14 @@ export const durable = (setup: Setup) =>
 
 /** What one caller's record costs at the least: a block, and a sync behind it. */
 function writeAndSync(setup: Setup): Contender {
-  const options = {
+  const options = () => ({
     filename: setup.zeros(),
     ioengine: 'psync',
     rw: 'write',
     bs: '4k',
     fdatasync: '1',
     runtime: `${setup.options.milliseconds}ms`,
-  }
+  })
   return setup.fio(options, ['--time_based'], ({ write, sync }) => ({
     perSecond: write.iops,
     // fio tells of both by themselves; the sum of their medians is near the median of their sum.
@@ -65,7 +65,7 @@ export const bandwidth = (setup: Setup) =>
     const load = { kind: 'closed', callers, milliseconds } as const
     const runtime = `${milliseconds}ms`
     const fio = setup.fio(
-      { filename: setup.zeros(), runtime, ...SYNC_EACH_MIB },
+      () => ({ filename: setup.zeros(), runtime, ...SYNC_EACH_MIB }),
       ['--time_based'],
       ({ write }) => ({
         perSecond: write.iops,
@@ -80,7 +80,7 @@ export const openLoop = (setup: Setup) =>
   function* (): Iterable<Case> {
     const { quick, milliseconds, seed } = setup.options
     const bytes = 128
-    for (const rate of quick ? [5_000, 50_000] : [1_000, 5_000, 20_000, 50_000, 100_000]) {
+    for (const rate of quick ? [5_000, 50_000] : [1_000, 5_000, 20_000, 100_000]) {
       const load = { kind: 'open', rate, milliseconds, seed } as const
       yield {
         title: `${rate} records/s`,

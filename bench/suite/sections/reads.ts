@@ -47,14 +47,14 @@ export const scan = (setup: Setup) =>
   }
 
 function fioScan(setup: Setup, total: number): Contender {
-  const options = {
+  const options = () => ({
     filename: readFile(setup),
     ioengine: 'io_uring',
     iodepth: '4',
     rw: 'read',
     bs: '1m',
     size: String(total),
-  }
+  })
   return setup.fio(options, ['--readonly'], ({ read }) => ({
     perSecond: read.iops,
     bytesPerSecond: (read.io_bytes / read.runtime) * 1000,

@@ -36,7 +36,7 @@ export const scaleSegments = (setup: Setup) =>
       const title = `about ${segments} segments of 64 KiB`
       yield { title, parameters: { segments }, contenders: openings(setup, settings) }
     }
-    for (const mib of quick ? [128] : [128, 512, 2048, 8192]) {
+    for (const mib of quick ? [128] : [128, 512, 1024, 4096]) {
       const settings = { segmentSize: 64 * MIB, record: MIB / 2, bytes: mib * MIB }
       const title = `${mib} MiB in segments of 64 MiB`
       yield { title, parameters: { mib }, contenders: openings(setup, settings) }

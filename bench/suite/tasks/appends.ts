@@ -5,7 +5,7 @@ import { arrivals, runOpenLoop } from '../../open-loop.ts'
 import { Peers } from '../../peers/load.ts'
 import type { Session } from '../contender.ts'
 import { openStore, type Store, type StoreName } from '../stores.ts'
-import { measured, type Outcome } from '../usage.ts'
+import { measured, type Outcome, quiet } from '../usage.ts'
 
 export type Load =
   | { kind: 'closed'; callers: number; milliseconds: number }
@@ -34,10 +34,12 @@ export async function startAppends(settings: AppendSettings): Promise<Session> {
   const latencies = new Latencies()
   await warmUp(store, bytes, load, latencies)
   await store.settle?.()
+  await quiet()
   return {
     measure: async round => {
       const figures = await measured(() => runOnce(store, bytes, load, round, latencies), stat)
       await store.settle?.()
+      await quiet()
       return figures
     },
     close: () => store.close(),
