@@ -34,7 +34,43 @@ export async function runClosedLoop(
     }
   }
   await Promise.all(Array.from({ length: callers }, (_, id) => caller(id)))
+  return resultOf(latencies, started)
+}
+
+function resultOf(latencies: Latencies, started: number): Result {
   const seconds = (performance.now() - started) / 1000
   const records = latencies.count
   return { records, seconds, recordsPerSecond: records / seconds, ...latencies.percentiles() }
+}
+
+export type Tell = (record: Uint8Array, done: (error: unknown) => void) => unknown
+
+/** The same with callers that are called back, and have no promise. */
+export function runCallbackLoop(
+  append: Tell,
+  callers: number,
+  recordBytes: number,
+  milliseconds: number,
+  latencies = new Latencies(),
+): Promise<Result> {
+  latencies.clear()
+  const started = performance.now()
+  const deadline = started + milliseconds
+  return new Promise((resolve, reject) => {
+    let going = callers
+    const caller = (id: number) => {
+      const record = Buffer.alloc(recordBytes, id)
+      let since = performance.now()
+      const done = (error: unknown) => {
+        if (error !== undefined) return reject(error)
+        const now = performance.now()
+        latencies.add(now - since)
+        since = now
+        if (now < deadline && !latencies.isFull) append(record, done)
+        else if (--going === 0) resolve(resultOf(latencies, started))
+      }
+      append(record, done)
+    }
+    for (let id = 0; id < callers; id++) caller(id)
+  })
 }

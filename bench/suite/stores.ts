@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 // The compiled package, as users have it.
 import { Log, type LogOptions } from 'riolog'
+import type { Tell } from '../closed-loop.ts'
 import { openNodeFs } from '../peer-node-fs.ts'
 import { Grouped } from '../peers/grouped.ts'
 import type { Peers } from '../peers/load.ts'
@@ -11,6 +12,8 @@ import type { Peers } from '../peers/load.ts'
 export interface Store {
   /** Resolves when the record is durable. */
   append(record: Uint8Array): Promise<unknown>
+  /** Calls when the record is durable: a closed loop takes this where it is there. */
+  tell?: Tell
   /** So many records, none of them awaited; resolves when all are durable. */
   ingest(record: Uint8Array, count: number): Promise<void>
   /** What is done between rounds and not measured. */
@@ -23,6 +26,7 @@ export type StoreName =
   | 'riolog, trimmed'
   | 'riolog, thread pool'
   | 'riolog, appendBatch'
+  | 'riolog, callbacks'
   | 'node:fs'
   | 'better-sqlite3'
   | 'lmdb'
@@ -44,6 +48,7 @@ const STORES: Record<StoreName, (directory: string, peers: Peers) => Promise<Sto
   'riolog, thread pool': directory =>
     openRiolog(directory, { recycledSegments: 0, engine: 'threadpool' }),
   'riolog, appendBatch': openBatches,
+  'riolog, callbacks': openCallbacks,
   'node:fs': async directory => {
     mkdirSync(directory, { recursive: true })
     return openNodeFs(join(directory, 'log.bin'))
@@ -129,6 +134,12 @@ async function openTrimmed(directory: string): Promise<Riolog> {
 async function openBatches(directory: string): Promise<Store> {
   const store = await openRiolog(directory, { recycledSegments: 0 })
   store.ingest = store.ingestBatches
+  return store
+}
+
+async function openCallbacks(directory: string): Promise<Store> {
+  const store: Riolog & Store = await openRiolog(directory, { recycledSegments: 0 })
+  store.tell = (record, done) => store.log.append(record, done)
   return store
 }
 

@@ -19,7 +19,10 @@ export const durable = (setup: Setup) =>
     for (const bytes of quick ? [128, 1024] : [128, 1024, 16_384]) {
       for (const callers of quick ? [1, 64, 512] : [1, 8, 64, 512]) {
         const load = { kind: 'closed', callers, milliseconds } as const
-        const stores = [...STORES, ...(bytes === 128 ? (['riolog, thread pool'] as const) : [])]
+        const stores = [...STORES]
+        // With few callers a promise costs nothing beside the disk.
+        if (callers >= 64) stores.push('riolog, callbacks')
+        if (bytes === 128) stores.push('riolog, thread pool')
         const contenders = all(setup, bytes, load, stores)
         if (callers === 1 && bytes <= 1024) contenders.push(writeAndSync(setup))
         yield { title: `${callers} x ${bytes} B`, parameters: { callers, bytes }, contenders }

@@ -1,5 +1,5 @@
 /** Appends to one store: in a closed loop, at a fixed rate, or as fast as it takes them. */
-import { runClosedLoop } from '../../closed-loop.ts'
+import { runCallbackLoop, runClosedLoop } from '../../closed-loop.ts'
 import { Latencies } from '../../latencies.ts'
 import { arrivals, runOpenLoop } from '../../open-loop.ts'
 import { Peers } from '../../peers/load.ts'
@@ -51,7 +51,19 @@ async function warmUp(store: Store, bytes: number, load: Load, latencies: Latenc
     return store.ingest(Buffer.alloc(bytes, 7), Math.ceil(load.records * WARM_UP_PART))
   }
   const callers = load.kind === 'closed' ? load.callers : WARM_UP_CALLERS
-  await runClosedLoop(store, callers, bytes, WARM_UP_MS, latencies)
+  await closedLoop(store, bytes, callers, WARM_UP_MS, latencies)
+}
+
+function closedLoop(
+  store: Store,
+  bytes: number,
+  callers: number,
+  ms: number,
+  latencies: Latencies,
+) {
+  return store.tell === undefined
+    ? runClosedLoop(store, callers, bytes, ms, latencies)
+    : runCallbackLoop(store.tell, callers, bytes, ms, latencies)
 }
 
 async function runOnce(
@@ -69,7 +81,7 @@ async function runOnce(
   }
   const result =
     load.kind === 'closed'
-      ? await runClosedLoop(store, load.callers, bytes, load.milliseconds, latencies)
+      ? await closedLoop(store, bytes, load.callers, load.milliseconds, latencies)
       : await runOpenLoop(
           store,
           bytes,
