@@ -10,7 +10,7 @@ import type { Figures, Session } from './contender.ts'
 import type { TaskName, TaskSettings } from './tasks/index.ts'
 
 /** In which a child answers, or it is stuck. */
-const STUCK_MS = 180_000
+const STUCK_MS = 600_000
 const KEPT_ERRORS = 4096
 
 export type Order =

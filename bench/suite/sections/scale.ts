@@ -31,7 +31,7 @@ export const scaleSegments = (setup: Setup) =>
   function* (): Iterable<Case> {
     const { quick } = setup.options
     // Many small segments, and then a log that is large by its bytes.
-    for (const segments of quick ? [10, 300] : [10, 100, 1000, 4000]) {
+    for (const segments of quick ? [10, 300] : [10, 100, 1000, 2000]) {
       const settings = { segmentSize: 64 * KIB, record: 40 * KIB, bytes: segments * 40 * KIB }
       const title = `about ${segments} segments of 64 KiB`
       yield { title, parameters: { segments }, contenders: openings(setup, settings) }
