@@ -139,7 +139,16 @@ async function openBatches(directory: string): Promise<Store> {
 
 async function openCallbacks(directory: string): Promise<Store> {
   const store: Riolog & Store = await openRiolog(directory, { recycledSegments: 0 })
-  store.tell = (record, done) => store.log.append(record, done)
+  const tell: Tell = (record, done) => {
+    try {
+      store.log.append(record, done)
+    } catch (error) {
+      // Where appendDurable waits: the next segment may not be ready.
+      if ((error as { code?: string }).code !== 'ERR_RIOLOG_BACKPRESSURE') return done(error)
+      store.log.drain().then(() => tell(record, done), done)
+    }
+  }
+  store.tell = tell
   return store
 }
 

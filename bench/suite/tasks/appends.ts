@@ -25,6 +25,8 @@ export interface AppendSettings {
 /** Before a round counts, so that what is measured is compiled code. */
 const WARM_UP_MS = 300
 const WARM_UP_CALLERS = 64
+/** Of them together, at a time. */
+const WARM_UP_BYTES = 2 << 20
 const INGEST_WARM_UP_MS = 500
 
 export async function startAppends(settings: AppendSettings): Promise<Session> {
@@ -55,7 +57,8 @@ async function warmUp(store: Store, bytes: number, load: Load, latencies: Latenc
     return
   }
   // Many of them even where one is measured: code is compiled by calls, not by time.
-  const callers = Math.max(load.kind === 'closed' ? load.callers : 0, WARM_UP_CALLERS)
+  const many = Math.min(WARM_UP_CALLERS, Math.ceil(WARM_UP_BYTES / bytes))
+  const callers = Math.max(load.kind === 'closed' ? load.callers : 0, many)
   await closedLoop(store, bytes, callers, WARM_UP_MS, latencies)
 }
 
