@@ -1,4 +1,5 @@
 /** Callers in a closed loop: each appends one record, awaits that it is durable, and goes on. */
+import { Latencies, type Percentiles } from './latencies.ts'
 
 export interface Appender {
   readonly name: string
@@ -6,50 +7,70 @@ export interface Appender {
   close(): Promise<void>
 }
 
-export interface Result {
+export interface Result extends Percentiles {
+  readonly records: number
+  readonly seconds: number
   readonly recordsPerSecond: number
-  readonly p50Us: number
-  readonly p99Us: number
 }
-
-/** A round has fewer. */
-const MAX_SAMPLES = 4_000_000
 
 /** @param milliseconds how long to append; the time to finish counts too */
 export async function runClosedLoop(
-  appender: Appender,
+  appender: Pick<Appender, 'append'>,
   callers: number,
   recordBytes: number,
   milliseconds: number,
+  latencies = new Latencies(),
 ): Promise<Result> {
-  // Preallocated: the measuring must not make garbage that the log is then charged for.
-  const latencies = new Float64Array(MAX_SAMPLES)
-  let samples = 0
+  latencies.clear()
   const started = performance.now()
   const deadline = started + milliseconds
   const caller = async (id: number) => {
     const record = Buffer.alloc(recordBytes, id)
-    for (let now = performance.now(); now < deadline && samples < MAX_SAMPLES; ) {
+    for (let now = performance.now(); now < deadline && !latencies.isFull; ) {
       await appender.append(record)
       const after = performance.now()
-      latencies[samples++] = after - now
+      latencies.add(after - now)
       now = after
     }
   }
   await Promise.all(Array.from({ length: callers }, (_, id) => caller(id)))
+  return resultOf(latencies, started)
+}
+
+function resultOf(latencies: Latencies, started: number): Result {
   const seconds = (performance.now() - started) / 1000
-  const sorted = latencies.subarray(0, samples).sort()
-  const at = (part: number) => Math.round(sorted[Math.floor(samples * part)] * 1000)
-  return { recordsPerSecond: samples / seconds, p50Us: at(0.5), p99Us: at(0.99) }
+  const records = latencies.count
+  return { records, seconds, recordsPerSecond: records / seconds, ...latencies.percentiles() }
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)]
-}
+export type Tell = (record: Uint8Array, done: (error: unknown) => void) => unknown
 
-export function spread(values: readonly number[]): string {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (part: number) => sorted[Math.floor((sorted.length - 1) * part)].toFixed(2)
-  return `${at(0.25)} to ${at(0.75)}`
+/** The same with callers that are called back, and have no promise. */
+export function runCallbackLoop(
+  append: Tell,
+  callers: number,
+  recordBytes: number,
+  milliseconds: number,
+  latencies = new Latencies(),
+): Promise<Result> {
+  latencies.clear()
+  const started = performance.now()
+  const deadline = started + milliseconds
+  return new Promise((resolve, reject) => {
+    let going = callers
+    const caller = (id: number) => {
+      const record = Buffer.alloc(recordBytes, id)
+      let since = performance.now()
+      const done = (error: unknown) => {
+        if (error !== undefined) return reject(error)
+        const now = performance.now()
+        latencies.add(now - since)
+        since = now
+        if (now < deadline && !latencies.isFull) append(record, done)
+        else if (--going === 0) resolve(resultOf(latencies, started))
+      }
+      append(record, done)
+    }
+    for (let id = 0; id < callers; id++) caller(id)
+  })
 }

@@ -10,15 +10,19 @@ declare const WebAssembly: { Memory: new (size: { initial: number }) => { buffer
 
 const BLOCK = 4096
 const FILE_BYTES = 64 << 20
+/** What the callers may append while a group is written. */
+const GROUP_BYTES = 16 << 20
+/** Of an ingest: as long as a write of riolog and of the C program. */
+const INGEST_BYTES = 1 << 20
 
-function alignedBuffer(bytes: number): Buffer {
+export function alignedBuffer(bytes: number): Buffer {
   // Node's own buffers are not aligned as O_DIRECT asks; WebAssembly memory starts on a page.
   const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) })
   return Buffer.from(memory.buffer, 0, bytes)
 }
 
 /** The file is written full of zeros before the clock starts, and written over from its start again. */
-export async function openNodeFs(path: string): Promise<Appender> {
+export async function openNodeFs(path: string): Promise<NodeFs> {
   const { O_RDWR, O_CREAT, O_TRUNC, O_DIRECT } = constants
   const file = await open(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0o600)
   const zeros = alignedBuffer(1 << 20)
@@ -27,11 +31,11 @@ export async function openNodeFs(path: string): Promise<Appender> {
   return new NodeFs(file, path)
 }
 
-class NodeFs implements Appender {
+export class NodeFs implements Appender {
   readonly name = 'node:fs, group commit'
   readonly #file: FileHandle
   readonly #path: string
-  readonly #groups = [alignedBuffer(1 << 20), alignedBuffer(1 << 20)]
+  readonly #groups = [alignedBuffer(GROUP_BYTES), alignedBuffer(GROUP_BYTES)]
   #filling = 0
   #fill = 0
   #position = 0
@@ -74,6 +78,28 @@ class NodeFs implements Appender {
       await new Promise<void>(resolve => process.nextTick(resolve))
     }
     this.#busy = false
+  }
+
+  /** So many records, and one sync at the end: one buffer is filled while the other one is written. */
+  async ingest(record: Uint8Array, count: number): Promise<void> {
+    let written: Promise<unknown> = Promise.resolve()
+    for (let left = count; left > 0; ) {
+      const group = this.#groups[this.#filling]
+      let fill = 0
+      for (; left > 0 && fill + 4 + record.length <= INGEST_BYTES; left--) {
+        group.writeUInt32LE(record.length, fill)
+        group.set(record, fill + 4)
+        fill += 4 + record.length
+      }
+      await written
+      const length = Math.ceil(fill / BLOCK) * BLOCK
+      if (this.#position + length > FILE_BYTES) this.#position = 0
+      written = this.#file.write(group, 0, length, this.#position)
+      this.#position += length
+      this.#filling = 1 - this.#filling
+    }
+    await written
+    await this.#file.datasync()
   }
 
   async close(): Promise<void> {

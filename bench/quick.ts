@@ -10,8 +10,16 @@ import { release, tmpdir } from 'node:os'
 import { join } from 'node:path'
 // The compiled package, as users have it.
 import { Log, type LogOptions } from 'riolog'
-import { type Appender, median, type Result, runClosedLoop, spread } from './closed-loop.ts'
+import { type Appender, runClosedLoop } from './closed-loop.ts'
 import { openNodeFs } from './peer-node-fs.ts'
+import { buildC, numbers, type Program } from './ring/children.ts'
+import { median, ratios, spread } from './statistics.ts'
+
+interface Result {
+  readonly recordsPerSecond: number
+  readonly p50Us: number
+  readonly p99Us: number
+}
 
 const RECORD_BYTES = 128
 const ROUNDS = Number(process.env.RIOLOG_ROUNDS ?? 7)
@@ -49,22 +57,17 @@ async function openLog(options: LogOptions): Promise<Appender> {
   }
 }
 
-function buildC(): string | undefined {
-  const program = join(root, 'commit')
-  const source = new URL('c/commit.c', import.meta.url).pathname
-  try {
-    execFileSync('cc', ['-O2', '-Wall', '-Werror', '-o', program, source], { stdio: 'pipe' })
-    return program
-  } catch (error) {
-    console.log(`no C program to compare with: ${(error as Error).message.split('\n')[0]}`)
-    return undefined
-  }
-}
-
-function runC(program: string, callers: number): Result {
-  const args = [join(root, 'c.bin'), callers, RECORD_BYTES, MILLISECONDS].map(String)
-  const [rate, p50, p99] = execFileSync(program, args, { encoding: 'utf8' }).split(' ').map(Number)
-  return { recordsPerSecond: rate, p50Us: p50, p99Us: p99 }
+function runC(program: Program, callers: number): Result {
+  const args = ['closed', join(root, 'c.bin'), callers, RECORD_BYTES, MILLISECONDS].map(String)
+  const output = execFileSync(program.path, args, { encoding: 'utf8' })
+  const { operations, seconds, p50Us, p99Us } = numbers(
+    output,
+    'operations',
+    'seconds',
+    'p50Us',
+    'p99Us',
+  )
+  return { recordsPerSecond: operations / seconds, p50Us, p99Us }
 }
 
 async function measure(open: () => Promise<Appender>, callers: number): Promise<Result> {
@@ -82,13 +85,18 @@ function report(callers: number, results: ReadonlyMap<string, Result[]>): void {
   )
   for (const [name, runs] of results) {
     const rate = Math.round(median(runs.map(run => run.recordsPerSecond)))
-    const ratios = runs.map((run, i) => run.recordsPerSecond / yardstick[i].recordsPerSecond)
+    const rates = (of: readonly Result[]) => of.map(run => run.recordsPerSecond)
+    const parts = ratios(rates(runs), rates(yardstick))
     const columns = [
       name.padEnd(30),
       String(rate).padStart(9),
-      String(median(runs.map(run => run.p50Us))).padStart(8),
-      String(median(runs.map(run => run.p99Us))).padStart(8),
-      `  ${median(ratios).toFixed(2)} (${spread(ratios)})`,
+      median(runs.map(run => run.p50Us))
+        .toFixed(0)
+        .padStart(8),
+      median(runs.map(run => run.p99Us))
+        .toFixed(0)
+        .padStart(8),
+      `  ${median(parts).toFixed(2)} (${spread(parts)})`,
     ]
     console.log(columns.join(' '))
   }
@@ -99,13 +107,14 @@ const NODE_FS = 'node:fs, group commit'
 
 console.log(`Node ${process.version}, Linux ${release()}, ${root}`)
 try {
-  const program = buildC()
+  const program = buildC('commit', root)
+  if (program.absent !== undefined) console.log(`no C program to compare with: ${program.absent}`)
   for (const callers of [1, 64]) {
     const results = new Map<string, Result[]>()
     for (let round = 0; round < ROUNDS; round++) {
       const add = (name: string, result: Result) =>
         results.set(name, [...(results.get(name) ?? []), result])
-      if (program !== undefined) add(C, runC(program, callers))
+      if (program.absent === undefined) add(C, runC(program, callers))
       for (const way of WAYS) add(nameOf(way), await measure(() => openLog(way), callers))
       add(NODE_FS, await measure(() => openNodeFs(join(root, 'node-fs.bin')), callers))
     }

@@ -6,9 +6,9 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import * as vega from 'vega'
-import { compile, type TopLevelSpec } from 'vega-lite'
+import type { TopLevelSpec } from 'vega-lite'
 import { type CrashTestSummary, FAULT_KINDS } from '../src/crash/index.ts'
+import { svgOf } from './svg.ts'
 
 const DOCS = fileURLToPath(new URL('../docs/', import.meta.url))
 const PLOT = 'crash-states.svg'
@@ -38,8 +38,7 @@ const spec: TopLevelSpec = {
   },
   resolve: { scale: { y: 'independent' } },
 }
-const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' })
-writeFileSync(`${DOCS}${PLOT}`, await view.toSVG())
+writeFileSync(`${DOCS}${PLOT}`, await svgOf(spec))
 
 const { runs, seed, cpuMilliseconds, points, pointsComplete } = summary
 const rate = Math.round(runs / (cpuMilliseconds / 1000))

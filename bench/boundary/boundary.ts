@@ -4,7 +4,7 @@
  */
 import { createRequire } from 'node:module'
 import { IORING_OP_NOP, NEVER_QUIET, NO_MEMORY, REQUEST_BYTES } from '../../src/ring/abi.ts'
-import { median, spread } from '../closed-loop.ts'
+import { median, spread } from '../statistics.ts'
 
 interface Boundary {
   open(entries: number): ArrayBuffer | undefined

@@ -1,26 +1,48 @@
-// The yardstick: what the device gives a C program that does the same closed loop with the same
-// group commit. `callers` records of `bytes` form a group; one linked chain (write, then fdatasync)
-// is in flight at a time, on an O_DIRECT file that was written full of zeros. No checksums.
+// The yardstick: what the device gives a C program on raw io_uring that writes what riolog writes.
+// Groups are laid out as riolog's are (a header of 64 bytes, 12 bytes and padding to 8 a record, padded
+// to 4096) and are at most 1 MiB, on an O_DIRECT file that was written full of zeros. No checksums.
 //
-// Arguments: path, callers, bytes, milliseconds. Prints records/s, p50 and p99 in microseconds.
+//   commit closed PATH CALLERS BYTES MILLISECONDS    each appends, waits until it is durable, goes on
+//   commit open PATH RATE BYTES MILLISECONDS SEED    records come at random times, RATE a second
+//   commit ingest PATH RECORDS BYTES                 all of them, and one sync at the end
+//
+// In the first two one linked chain (write, then fdatasync) is in flight at a time, and what is appended
+// meanwhile is the next group. Prints a line of JSON.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { kFileBytes = 64 << 20, kBlock = 4096, kMaxSamples = 4 << 20 };
+enum {
+  kBlock = 4096,
+  kMiB = 1 << 20,
+  kFileBytes = 64 * kMiB,
+  kGroupHeader = 64,
+  kRecordHeader = 12,
+  kMaxGroup = kMiB,
+  kMaxSamples = 32 << 20,
+  kWritesInFlight = 4,
+};
 
 static double nowUs(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static double cpuSeconds(void) {
+  struct rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static void fail(const char* what) {
@@ -29,7 +51,7 @@ static void fail(const char* what) {
 }
 
 static int byValue(const void* a, const void* b) {
-  const double x = *(const double*)a, y = *(const double*)b;
+  const float x = *(const float*)a, y = *(const float*)b;
   return (x > y) - (x < y);
 }
 
@@ -61,79 +83,305 @@ static struct Ring openRing(void) {
   return r;
 }
 
-static void commit(struct Ring* r, int fd, void* data, uint32_t length, uint64_t at) {
-  uint32_t tail = *r->sqTail;
-  for (int i = 0; i < 2; i++, tail++) {
-    const uint32_t index = tail & *r->sqMask;
-    struct io_uring_sqe* sqe = &r->sqes[index];
-    memset(sqe, 0, sizeof *sqe);
-    sqe->fd = fd;
-    if (i == 0) {
-      sqe->opcode = IORING_OP_WRITE;
-      sqe->flags = IOSQE_IO_LINK;
-      sqe->addr = (uint64_t)(uintptr_t)data;
-      sqe->len = length;
-      sqe->off = at;
-      sqe->user_data = length;
-    } else {
-      sqe->opcode = IORING_OP_FSYNC;
-      sqe->fsync_flags = IORING_FSYNC_DATASYNC;
-    }
-    r->sqArray[index] = index;
-  }
-  __atomic_store_n(r->sqTail, tail, __ATOMIC_RELEASE);
-  if (syscall(__NR_io_uring_enter, r->fd, 2, 2, IORING_ENTER_GETEVENTS, NULL, 0) != 2) {
+static void enter(const struct Ring* r, uint32_t submit, uint32_t wait) {
+  const uint32_t flags = wait > 0 ? IORING_ENTER_GETEVENTS : 0;
+  if (syscall(__NR_io_uring_enter, r->fd, submit, wait, flags, NULL, 0) != (long)submit) {
     fail("io_uring_enter");
   }
-  uint32_t head = *r->cqHead;
-  while (head != __atomic_load_n(r->cqTail, __ATOMIC_ACQUIRE)) {
-    const struct io_uring_cqe* cqe = &r->cqes[head++ & *r->cqMask];
-    if (cqe->res != (int32_t)cqe->user_data) {
-      fprintf(stderr, "chain failed: %d\n", cqe->res);
+}
+
+static struct io_uring_sqe* nextSqe(const struct Ring* r, uint8_t opcode, int fd) {
+  const uint32_t tail = *r->sqTail, index = tail & *r->sqMask;
+  struct io_uring_sqe* sqe = &r->sqes[index];
+  memset(sqe, 0, sizeof *sqe);
+  sqe->opcode = opcode;
+  sqe->fd = fd;
+  r->sqArray[index] = index;
+  __atomic_store_n(r->sqTail, tail + 1, __ATOMIC_RELEASE);
+  return sqe;
+}
+
+static struct io_uring_sqe* prepareWrite(const struct Ring* r, int fd, void* data, uint32_t length,
+                                         uint64_t at) {
+  struct io_uring_sqe* sqe = nextSqe(r, IORING_OP_WRITE, fd);
+  sqe->addr = (uint64_t)(uintptr_t)data;
+  sqe->len = length;
+  sqe->off = at;
+  sqe->user_data = length;
+  return sqe;
+}
+
+/** Submits the chain, and does not wait for it. */
+static void submitCommit(const struct Ring* r, int fd, void* data, uint32_t length, uint64_t at) {
+  prepareWrite(r, fd, data, length, at)->flags = IOSQE_IO_LINK;
+  nextSqe(r, IORING_OP_FSYNC, fd)->fsync_flags = IORING_FSYNC_DATASYNC;
+  enter(r, 2, 0);
+}
+
+/** A bit for each buffer of `ingest` that the kernel has; its number is in the user data of its write. */
+static uint32_t busy;
+
+static uint32_t reap(const struct Ring* r) {
+  uint32_t head = *r->cqHead, count = 0;
+  for (; head != __atomic_load_n(r->cqTail, __ATOMIC_ACQUIRE); head++, count++) {
+    const struct io_uring_cqe* cqe = &r->cqes[head & *r->cqMask];
+    if (cqe->res != (int32_t)(uint32_t)cqe->user_data) {
+      fprintf(stderr, "an operation failed: %d\n", cqe->res);
       exit(1);
     }
+    busy &= ~(1U << (cqe->user_data >> 32));
   }
   __atomic_store_n(r->cqHead, head, __ATOMIC_RELEASE);
+  return count;
+}
+
+static void waitFor(const struct Ring* r, uint32_t completions) {
+  uint32_t got = reap(r);
+  while (got < completions) {
+    enter(r, 0, completions - got);
+    got += reap(r);
+  }
+}
+
+/** A group that is being filled. `since` says when each of its records was appended. */
+struct Group {
+  char* bytes;
+  uint32_t fill, records;
+  double* since;
+};
+
+static struct Group newGroup(uint32_t span) {
+  const size_t most = kMaxGroup > span + kGroupHeader ? kMaxGroup : span + kGroupHeader;
+  const size_t size = (most + kBlock - 1) / kBlock * kBlock;
+  struct Group g = {.bytes = aligned_alloc(kBlock, size), .fill = kGroupHeader};
+  g.since = malloc((most / span + 1) * sizeof *g.since);
+  if (!g.bytes || !g.since) fail("malloc");
+  memset(g.bytes, 0, size);
+  return g;
+}
+
+static uint32_t spanOf(uint32_t bytes) { return (kRecordHeader + bytes + 7) / 8 * 8; }
+
+/** Returns whether there was room. */
+static int put(struct Group* g, const char* record, uint32_t bytes, double since) {
+  const uint32_t span = spanOf(bytes);
+  if (g->records > 0 && g->fill + span > kMaxGroup) return 0;
+  memcpy(g->bytes + g->fill, &bytes, 4);
+  memcpy(g->bytes + g->fill + kRecordHeader, record, bytes);
+  g->fill += span;
+  g->since[g->records++] = since;
+  return 1;
+}
+
+static uint32_t lengthOf(const struct Group* g) {
+  return (g->fill + kBlock - 1) / kBlock * kBlock;
+}
+
+static int openZeroed(const char* path, uint64_t bytes) {
+  const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0600);
+  char* zeros = aligned_alloc(kBlock, kMiB);
+  if (fd < 0 || !zeros) fail("open");
+  memset(zeros, 0, kMiB);
+  for (uint64_t at = 0; at < bytes; at += kMiB) {
+    if (pwrite(fd, zeros, kMiB, (off_t)at) != kMiB) fail("pwrite");
+  }
+  if (fsync(fd) != 0) fail("fsync");
+  free(zeros);
+  return fd;
+}
+
+/** What a run came to. */
+struct Tally {
+  double records, seconds, cpuSeconds, writtenBytes;
+  float* latenciesUs;
+  size_t samples;
+};
+
+/** Not getrusage's, which begins with what the process that started this one had. */
+static double peakRssMiB(void) {
+  FILE* status = fopen("/proc/self/status", "r");
+  char line[256];
+  double kib = 0;
+  while (status && fgets(line, sizeof line, status)) sscanf(line, "VmHWM: %lf", &kib);
+  if (status) fclose(status);
+  return kib / 1024;
+}
+
+static void print(struct Tally* t) {
+  // Before the latencies are sorted: they are of the measuring, not of what is measured.
+  const double samplesMiB = t->samples * sizeof *t->latenciesUs / 1048576.0;
+  const double peak = peakRssMiB() - samplesMiB;
+  printf("{\"operations\":%.0f,\"seconds\":%.9f,\"cpuSeconds\":%.6f,\"writtenBytes\":%.0f",
+         t->records, t->seconds, t->cpuSeconds, t->writtenBytes);
+  if (t->samples > 0) {
+    qsort(t->latenciesUs, t->samples, sizeof *t->latenciesUs, byValue);
+    printf(",\"p50Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f", t->latenciesUs[t->samples / 2],
+           t->latenciesUs[t->samples * 99 / 100], t->latenciesUs[t->samples * 999 / 1000]);
+  }
+  printf(",\"peakRssMiB\":%.1f}\n", peak);
+}
+
+static void tallyGroup(struct Tally* t, const struct Group* g, double now) {
+  for (uint32_t i = 0; i < g->records; i++) t->latenciesUs[t->samples++] = (float)(now - g->since[i]);
+  t->records += g->records;
+  t->writtenBytes += lengthOf(g);
+}
+
+/** The callers' times of appending, in the order in which they wait for a group. */
+struct Queue {
+  double* since;
+  uint32_t size, first, count;
+};
+
+static void push(struct Queue* q, double since) {
+  q->since[(q->first + q->count++) % q->size] = since;
+}
+
+/** Into the group, until it is full. */
+static void take(struct Queue* q, struct Group* g, const char* record, uint32_t bytes) {
+  while (q->count > 0 && put(g, record, bytes, q->since[q->first])) {
+    q->first = (q->first + 1) % q->size;
+    q->count--;
+  }
+}
+
+static void closedLoop(struct Tally* t, int fd, uint32_t callers, uint32_t bytes, double duration) {
+  const struct Ring ring = openRing();
+  struct Group groups[2] = {newGroup(spanOf(bytes)), newGroup(spanOf(bytes))};
+  struct Queue queue = {.since = malloc(callers * sizeof(double)), .size = callers};
+  char* record = malloc(bytes);
+  if (!queue.since || !record) fail("malloc");
+  memset(record, 7, bytes);
+  uint64_t at = 0;
+  const double cpu = cpuSeconds(), started = nowUs(), deadline = started + duration * 1e3;
+  for (uint32_t i = 0; i < callers; i++) push(&queue, started);
+  take(&queue, &groups[0], record, bytes);
+  double now = started;
+  for (int current = 0; groups[current].records > 0; current = 1 - current) {
+    struct Group *g = &groups[current], *next = &groups[1 - current];
+    const uint32_t length = lengthOf(g);
+    if (at + length > kFileBytes) at = 0;
+    submitCommit(&ring, fd, g->bytes, length, at);
+    at += length;
+    take(&queue, next, record, bytes);  // Those for whom this group had no room.
+    waitFor(&ring, 2);
+    now = nowUs();
+    tallyGroup(t, g, now);
+    const int goesOn = now < deadline && t->samples + callers < kMaxSamples;
+    for (uint32_t i = 0; goesOn && i < g->records; i++) push(&queue, now);
+    take(&queue, next, record, bytes);
+    g->fill = kGroupHeader;
+    g->records = 0;
+  }
+  t->seconds = (now - started) / 1e6;
+  t->cpuSeconds = cpuSeconds() - cpu;
+}
+
+/** Until the next arrival of so many a second, in microseconds. */
+static double gapUs(double rate, uint64_t* seed) {
+  *seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+  return -log(((double)(*seed >> 11) + 1) / 9007199254740993.0) / rate * 1e6;
+}
+
+/** The latency counts from when a record was due, however late the program comes to it. */
+static void openLoop(struct Tally* t, int fd, double rate, uint32_t bytes, double duration,
+                     uint64_t seed) {
+  const struct Ring ring = openRing();
+  struct Group groups[2] = {newGroup(spanOf(bytes)), newGroup(spanOf(bytes))};
+  char* record = malloc(bytes);
+  if (!record) fail("malloc");
+  memset(record, 7, bytes);
+  uint64_t at = 0;
+  const double cpu = cpuSeconds(), started = nowUs(), deadline = started + duration * 1e3;
+  double due = started + gapUs(rate, &seed), now = started;
+  int current = 0, isBusy = 0;
+  uint32_t completions = 0;
+  while (due < deadline || isBusy || groups[current].records > 0) {
+    now = nowUs();
+    while (due < deadline && due <= now && put(&groups[current], record, bytes, due)) {
+      due += gapUs(rate, &seed);
+    }
+    if (isBusy) {
+      enter(&ring, 0, 0);
+      completions += reap(&ring);
+      if (completions < 2) continue;
+      struct Group* done = &groups[1 - current];
+      now = nowUs();
+      tallyGroup(t, done, now);
+      done->fill = kGroupHeader;
+      done->records = 0;
+      isBusy = 0;
+    }
+    struct Group* g = &groups[current];
+    if (g->records == 0) continue;
+    const uint32_t length = lengthOf(g);
+    if (at + length > kFileBytes) at = 0;
+    submitCommit(&ring, fd, g->bytes, length, at);
+    at += length;
+    isBusy = 1;
+    completions = 0;
+    current = 1 - current;
+  }
+  t->seconds = (now - started) / 1e6;
+  t->cpuSeconds = cpuSeconds() - cpu;
+}
+
+static void ingest(struct Tally* t, int fd, double records, uint32_t bytes) {
+  const struct Ring ring = openRing();
+  struct Group groups[kWritesInFlight];
+  for (int i = 0; i < kWritesInFlight; i++) groups[i] = newGroup(spanOf(bytes));
+  char* record = malloc(bytes);
+  if (!record) fail("malloc");
+  memset(record, 7, bytes);
+  uint64_t at = 0;
+  uint32_t inFlight = 0;
+  const double cpu = cpuSeconds(), started = nowUs();
+  for (uint32_t current = 0; t->records < records; current = (current + 1) % kWritesInFlight) {
+    while (busy & 1U << current) {
+      enter(&ring, 0, 1);
+      inFlight -= reap(&ring);
+    }
+    struct Group* g = &groups[current];
+    g->fill = kGroupHeader;
+    g->records = 0;
+    while (t->records + g->records < records && put(g, record, bytes, 0)) {
+    }
+    prepareWrite(&ring, fd, g->bytes, lengthOf(g), at)->user_data |= (uint64_t)current << 32;
+    busy |= 1U << current;
+    enter(&ring, 1, 0);
+    at += lengthOf(g);
+    t->records += g->records;
+    inFlight = inFlight + 1 - reap(&ring);
+  }
+  waitFor(&ring, inFlight);
+  nextSqe(&ring, IORING_OP_FSYNC, fd)->fsync_flags = IORING_FSYNC_DATASYNC;
+  enter(&ring, 1, 0);
+  waitFor(&ring, 1);
+  t->seconds = (nowUs() - started) / 1e6;
+  t->cpuSeconds = cpuSeconds() - cpu;
+  t->writtenBytes = (double)at;
 }
 
 int main(int argc, char** argv) {
-  if (argc != 5) return 2;
-  const int callers = atoi(argv[2]), bytes = atoi(argv[3]), milliseconds = atoi(argv[4]);
-  const int fd = open(argv[1], O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0600);
-  char* buffer = aligned_alloc(kBlock, 1 << 20);
-  char* record = malloc((size_t)bytes);
-  double* samples = malloc(kMaxSamples * sizeof *samples);
-  if (fd < 0 || !buffer || !record || !samples) fail("open");
-  memset(buffer, 0, 1 << 20);
-  memset(record, 7, (size_t)bytes);
-  for (off_t at = 0; at < kFileBytes; at += 1 << 20) {
-    if (pwrite(fd, buffer, 1 << 20, at) != 1 << 20) fail("pwrite");
+  if (argc < 5) return 2;
+  const char* path = argv[2];
+  const double count = atof(argv[3]);
+  const uint32_t bytes = (uint32_t)atoi(argv[4]);
+  struct Tally tally = {.latenciesUs = malloc(sizeof(float) * kMaxSamples)};
+  if (!tally.latenciesUs) fail("malloc");
+  if (strcmp(argv[1], "closed") == 0 && argc == 6) {
+    closedLoop(&tally, openZeroed(path, kFileBytes), (uint32_t)count, bytes, atof(argv[5]));
+  } else if (strcmp(argv[1], "open") == 0 && argc == 7) {
+    const uint64_t seed = (uint64_t)atoll(argv[6]);
+    openLoop(&tally, openZeroed(path, kFileBytes), count, bytes, atof(argv[5]), seed);
+  } else if (strcmp(argv[1], "ingest") == 0 && argc == 5) {
+    const uint64_t perGroup = (kMaxGroup - kGroupHeader) / spanOf(bytes);
+    const uint64_t groups = (uint64_t)(count / (double)(perGroup == 0 ? 1 : perGroup)) + 2;
+    ingest(&tally, openZeroed(path, groups * kMiB), count, bytes);
+  } else {
+    return 2;
   }
-  if (fsync(fd) != 0) fail("fsync");
-
-  struct Ring ring = openRing();
-  uint64_t at = 0;
-  long commits = 0;
-  const double started = nowUs(), deadline = started + milliseconds * 1e3;
-  double before = started;
-  while (before < deadline && commits < kMaxSamples) {
-    uint32_t fill = 0;
-    for (int i = 0; i < callers; i++, fill += 16 + (uint32_t)bytes) {
-      memcpy(buffer + fill, &i, 4);
-      memcpy(buffer + fill + 16, record, (size_t)bytes);
-    }
-    const uint32_t length = (fill + kBlock - 1) / kBlock * kBlock;
-    if (at + length > kFileBytes) at = 0;
-    commit(&ring, fd, buffer, length, at);
-    at += length;
-    const double after = nowUs();
-    samples[commits++] = after - before;
-    before = after;
-  }
-  qsort(samples, (size_t)commits, sizeof *samples, byValue);
-  const double seconds = (before - started) / 1e6;
-  printf("%.0f %.0f %.0f\n", commits * (double)callers / seconds, samples[commits / 2],
-         samples[commits * 99 / 100]);
-  unlink(argv[1]);
+  print(&tally);
+  unlink(path);
   return 0;
 }

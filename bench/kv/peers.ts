@@ -5,6 +5,11 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { RiologLevel } from '../../examples/kv/src/index.ts'
+import { Grouped } from '../peers/grouped.ts'
+import { Peers } from '../peers/load.ts'
+import { PACKAGE } from '../ring/children.ts'
+
+const peers = new Peers(PACKAGE)
 
 export interface Peer {
   get(key: string): Promise<unknown>
@@ -23,23 +28,13 @@ export const PEERS: Record<PeerName, (directory: string) => Promise<Peer>> = {
     return new LevelPeer(db, {})
   },
   'classic-level': async directory => {
-    const { ClassicLevel } = await load('classic-level')
+    const { ClassicLevel } = peers.load('classic-level')
     const db = new ClassicLevel(directory, { valueEncoding: 'buffer' })
     await db.open()
     return new LevelPeer(db, { sync: true })
   },
   lmdb: openLmdb,
   'better-sqlite3': openSqlite,
-}
-
-/** Not installed with riolog, so the compiler does not know them. */
-async function load(name: string) {
-  try {
-    return await import(name)
-  } catch (error) {
-    const message = `${name} is missing: npm install --prefix bench/kv`
-    throw new Error(message, { cause: error })
-  }
 }
 
 /** What both Level stores are measured by. */
@@ -77,7 +72,7 @@ class LevelPeer implements Peer {
 }
 
 async function openLmdb(directory: string): Promise<Peer> {
-  const { open } = await load('lmdb')
+  const { open } = peers.load('lmdb')
   const db = open({ path: directory, encoding: 'binary' })
   return {
     get: async key => db.get(key),
@@ -92,7 +87,7 @@ async function openLmdb(directory: string): Promise<Peer> {
 }
 
 async function openSqlite(directory: string): Promise<Peer> {
-  const { default: Database } = await load('better-sqlite3')
+  const Database = peers.load('better-sqlite3')
   mkdirSync(directory, { recursive: true })
   const db = new Database(join(directory, 'db.sqlite'))
   db.pragma('journal_mode = WAL')
@@ -104,10 +99,10 @@ async function openSqlite(directory: string): Promise<Peer> {
   const write = db.transaction((puts: Put[]) => {
     for (const { key, value } of puts) insert.run(key, value)
   })
-  const queue = new Grouped(write)
+  const queue = new Grouped<Put>(write)
   return {
     get: async key => select.get(key)?.value,
-    put: (key, value) => queue.put(key, value),
+    put: (key, value) => queue.put({ key, value }),
     scan: async (from, count) => range.all(from, count).length,
     close: async () => db.close(),
   }
@@ -116,34 +111,4 @@ async function openSqlite(directory: string): Promise<Peer> {
 interface Put {
   readonly key: string
   readonly value: Buffer
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
-}
-
-/** Puts of one turn of the event loop, written in one transaction: one sync for all. */
-class Grouped {
-  readonly #write: (puts: Put[]) => void
-  #puts: Put[] = []
-
-  constructor(write: (puts: Put[]) => void) {
-    this.#write = write
-  }
-
-  put(key: string, value: Buffer): Promise<void> {
-    return new Promise((resolve, reject) => {
-      // Behind the microtasks, in which the other callers put.
-      if (this.#puts.push({ key, value, resolve, reject }) === 1) setImmediate(() => this.#flush())
-    })
-  }
-
-  #flush(): void {
-    const puts = this.#puts
-    this.#puts = []
-    try {
-      this.#write(puts)
-      for (const { resolve } of puts) resolve()
-    } catch (error) {
-      for (const { reject } of puts) reject(error)
-    }
-  }
 }

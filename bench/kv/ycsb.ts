@@ -2,7 +2,7 @@
  * YCSB's workloads A to F on riolog-kv and on other embedded stores, at equal durability: each write is
  * awaited until it would survive a power cut. The stores take turns in each round, and medians are printed.
  *
- *   npm install --prefix bench/kv
+ *   npm install --prefix bench/peers
  *   node --import=tsx bench/kv/ycsb.ts [--seconds 2] [--rounds 3] [--records 10000] [--workloads A,B]
  *     [--distributions uniform,zipfian] [--peers riolog-kv,lmdb] [--directory .] [--json FILE]
  */
@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { median } from '../statistics.ts'
 import { PEERS, type Peer, type PeerName } from './peers.ts'
 import {
   Chooser,
@@ -111,12 +112,10 @@ async function rowOf(subjects: Subject[], workload: Workload, distribution: Dist
       rates.get(subject.name)!.push(await measure(subject, workload, distribution))
     }
   }
-  const opsPerSecond = Object.fromEntries([...rates].map(([name, all]) => [name, median(all)]))
+  const opsPerSecond = Object.fromEntries(
+    [...rates].map(([name, all]) => [name, Math.round(median(all))]),
+  )
   return { workload: workload.name, distribution, opsPerSecond }
-}
-
-function median(numbers: number[]): number {
-  return Math.round(numbers.toSorted((one, other) => one - other)[numbers.length >> 1])
 }
 
 function print({ workload, distribution, opsPerSecond }: Row): void {

@@ -50,7 +50,7 @@ export function buildC(name: string, folder: string): Program {
   const path = join(folder, name)
   const source = fileURLToPath(new URL(`../c/${name}.c`, import.meta.url))
   try {
-    const args = ['-O2', '-Wall', '-Wextra', '-Werror', '-o', path, source]
+    const args = ['-O2', '-Wall', '-Wextra', '-Werror', '-o', path, source, '-lm']
     execFileSync('cc', args, { stdio: 'pipe' })
     return { path, absent: undefined }
   } catch (error) {

@@ -1,8 +1,8 @@
 /** O_DIRECT reads of 4 KiB at random places of one file, `depth` of them in flight. */
-import { execFileSync } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, statfsSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { absentFio, fioCpuSeconds, fioPercentile, runFio } from '../fio.ts'
 import { absentScript, lastLine, node, numbers, run } from './children.ts'
 import type { Benchmark, Contender, Figures } from './contender.ts'
 import { BLOCK, stampOf } from './random-reads.ts'
@@ -62,7 +62,7 @@ function writeFile(path: string, bytes: number): void {
   closeSync(fd)
 }
 
-function nodeFs(threads: number | undefined): Contender<ReadCase> {
+export function nodeFs(threads: number | undefined): Contender<ReadCase> {
   const { UV_THREADPOOL_SIZE: _, ...rest } = process.env
   const env = threads === undefined ? rest : { ...rest, UV_THREADPOOL_SIZE: `${threads}` }
   return readScript(`node:fs, ${threads ?? "libuv's 4"} threads`, 'read-node-fs.ts', env)
@@ -97,42 +97,15 @@ export function readScript(
   }
 }
 
-function fio(): Contender<ReadCase> {
-  return { name: "fio's io_uring engine", absent: absentFio(), run: runFio }
+export function fio(): Contender<ReadCase> {
+  return { name: "fio's io_uring engine", absent: absentFio(), run: runRandom }
 }
 
-function absentFio(): string | undefined {
-  try {
-    execFileSync('fio', ['--version'], { stdio: 'pipe' })
-    return undefined
-  } catch {
-    return 'there is no fio; apt-get install fio'
-  }
-}
-
-/** Of fio's report, what is read here. */
-interface FioReport {
-  readonly jobs: readonly {
-    /** Milliseconds. */
-    readonly job_runtime: number
-    /** Percent of the running time. */
-    readonly usr_cpu: number
-    readonly sys_cpu: number
-    readonly error: number
-    readonly read: {
-      readonly iops: number
-      readonly total_ios: number
-      readonly lat_ns: { readonly percentile: Readonly<Record<string, number>> }
-    }
-  }[]
-}
-
-async function runFio({ file, depth, seconds }: ReadCase): Promise<Figures> {
+async function runRandom({ file, depth, seconds }: ReadCase): Promise<Figures> {
   const options = {
     name: 'read',
     filename: file,
     ioengine: 'io_uring',
-    direct: '1',
     rw: 'randread',
     bs: '4k',
     iodepth: `${depth}`,
@@ -140,22 +113,14 @@ async function runFio({ file, depth, seconds }: ReadCase): Promise<Figures> {
     // As the others choose their places: any of the blocks, and others in every run.
     norandommap: '1',
     randrepeat: '0',
-    // From the submission on, as the others take it; fio's default leaves the submission out.
-    lat_percentiles: '1',
-    clat_percentiles: '0',
-    percentile_list: '50:99',
-    'output-format': 'json',
   }
-  const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`)
-  const output = await run(['fio', '--readonly', '--time_based', ...args], seconds)
-  // Notes may stand before the report.
-  const report = JSON.parse(output.slice(output.indexOf('{'))) as FioReport
-  const [{ job_runtime, usr_cpu, sys_cpu, error, read }] = report.jobs
-  if (error !== 0 || read.total_ios === 0) throw new Error(`fio failed with error ${error}`)
+  const job = await runFio(options, ['--readonly', '--time_based'], seconds)
+  const { read } = job
+  if (read.total_ios === 0) throw new Error('fio read nothing')
   return {
     perSecond: read.iops,
-    p50Us: read.lat_ns.percentile['50.000000'] / 1000,
-    p99Us: read.lat_ns.percentile['99.000000'] / 1000,
-    cpuUs: (((usr_cpu + sys_cpu) / 100) * job_runtime * 1000) / read.total_ios,
+    p50Us: fioPercentile(read.lat_ns, 50),
+    p99Us: fioPercentile(read.lat_ns, 99),
+    cpuUs: (fioCpuSeconds(job) / read.total_ios) * 1e6,
   }
 }

@@ -7,11 +7,11 @@
  *
  * The file that is read lies in $RIOLOG_BENCH_DIR, or else in the directory for temporary files.
  */
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { availableParallelism, cpus, release, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { machineOf } from '../machine.ts'
 import { echoContenders, nopContenders, readContenders } from './contenders-riolog.ts'
 import { echoBenchmark } from './echo.ts'
 import { nopBenchmark } from './nop.ts'
@@ -40,22 +40,11 @@ const folder = mkdtempSync(join(process.env.RIOLOG_BENCH_DIR ?? tmpdir(), 'riolo
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
-function ask(program: string, ...args: string[]): string {
-  try {
-    return execFileSync(program, args, { encoding: 'utf8', stdio: 'pipe' }).split('\n')[0].trim()
-  } catch {
-    return 'unknown'
-  }
-}
-
 function printHeader(): void {
-  const cpu = cpus()[0]?.model.trim() ?? 'unknown'
-  const [type, device] = ['FSTYPE', 'SOURCE'].map(column =>
-    ask('findmnt', '-n', '-o', column, '-T', folder),
-  )
-  console.log(`Linux ${release()}, Node ${process.version}, ${ask('cc', '--version')}`)
-  console.log(`${availableParallelism()} CPUs, ${cpu}`)
-  console.log(`${folder} on ${type}, ${device}`)
+  const { kernel, node, compiler, cpus, cpu, fileSystem, device } = machineOf(folder)
+  console.log(`Linux ${kernel}, Node ${node}, ${compiler}`)
+  console.log(`${cpus} CPUs, ${cpu}`)
+  console.log(`${folder} on ${fileSystem}, ${device}`)
 }
 
 printHeader()

@@ -1,3 +1,4 @@
+import { median, ratios, spread } from '../statistics.ts'
 import { reason } from './children.ts'
 import type { Benchmark, Contender, Figures } from './contender.ts'
 
@@ -55,21 +56,22 @@ function report(title: string, results: Results): void {
   for (const [{ name }, runs] of results) {
     const rates = runs.map(run => run.perSecond)
     // Of the same round each, because the machine's speed changes from round to round.
-    const ratio = runs.map((run, i) => run.perSecond / base[i].perSecond)
-    const cpuRatio = runs.map((run, i) => run.cpuUs / base[i].cpuUs)
+    const ofBase = (pick: (run: Figures) => number) => ratios(runs.map(pick), base.map(pick))
+    const ratio = ofBase(run => run.perSecond)
+    const cpuRatio = ofBase(run => run.cpuUs)
     const over = (pick: (run: Figures) => number | undefined, digits: number) =>
       optional(runs.map(pick), digits)
     const columns = [
       name,
       count(median(rates)),
-      quartiles(rates, count),
+      `(${spread(rates, count)})`,
       over(run => run.p50Us, 1),
       over(run => run.p99Us, 1),
       median(runs.map(run => run.cpuUs)).toFixed(3),
       over(run => run.loadBusy, 2),
     ]
-    const ratios = `rate ${show(ratio)}, CPU ${show(cpuRatio)}`
-    console.log(`${columns.map(pad).join('')}   ${ratios}`)
+    const parts = `rate ${show(ratio)}, CPU ${show(cpuRatio)}`
+    console.log(`${columns.map(pad).join('')}   ${parts}`)
   }
 }
 
@@ -92,28 +94,11 @@ function count(value: number): string {
   return Math.round(value).toLocaleString('en')
 }
 
-/** Between the two nearest values, so that a few rounds do not shift the quartiles to one side. */
-function quantile(values: readonly number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (sorted.length - 1) * part
-  const below = sorted[Math.floor(at)]
-  return below + (sorted[Math.ceil(at)] - below) * (at % 1)
-}
-
-function median(values: readonly number[]): number {
-  return quantile(values, 0.5)
-}
-
-function quartiles(values: readonly number[], format: (value: number) => string): string {
-  return `(${format(quantile(values, 0.25))} to ${format(quantile(values, 0.75))})`
-}
-
 function optional(values: readonly (number | undefined)[], digits: number): string {
   const known = values.filter(value => value !== undefined)
   return known.length === 0 ? '-' : median(known).toFixed(digits)
 }
 
-function show(ratios: readonly number[]): string {
-  const format = (value: number) => value.toFixed(2)
-  return `${format(median(ratios))} ${quartiles(ratios, format)}`
+function show(parts: readonly number[]): string {
+  return `${median(parts).toFixed(2)} (${spread(parts)})`
 }

@@ -1,0 +1,104 @@
+/**
+ * Makes BENCHMARKS.md and its plots of the JSON of a run, without measuring anything:
+ *
+ *   npm run bench:report -- FILE [--docs DIR]
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { svgOf } from '../../scripts/svg.ts'
+import { PACKAGE } from '../ring/children.ts'
+import type { CaseResult } from './contender.ts'
+import { type Plot, plotsOf } from './plots.ts'
+import type { Results } from './results.ts'
+import type { SectionName } from './sections/index.ts'
+import { markdown, tableOf } from './tables.ts'
+import { verdicts } from './targets.ts'
+import { VIEWS } from './views.ts'
+
+export async function writeReport(results: Results, folder: string): Promise<void> {
+  mkdirSync(folder, { recursive: true })
+  const plots = plotsOf(results)
+  for (const { file, spec } of plots) writeFileSync(join(folder, file), await svgOf(spec))
+  writeFileSync(join(folder, 'BENCHMARKS.md'), reportOf(results, plots))
+}
+
+export function reportOf(results: Results, plots: readonly Plot[]): string {
+  const sections = results.sections.map(({ name, cases }) => {
+    const { title, text, main, isLess } = VIEWS[name as SectionName]
+    const pictures = plots.filter(plot => plot.section === name)
+    const parts = [
+      `## ${title}`,
+      isLess ? `${text} Ratios are of ${main.heading}: less is better.` : text,
+      ...pictures.map(plot => `![${plot.title}](${plot.file})`),
+      ...cases.map(each => caseOf(name as SectionName, each)),
+    ]
+    return parts.join('\n\n')
+  })
+  return `${[headerOf(results), targetsOf(results), ...sections].join('\n\n')}\n`
+}
+
+function headerOf({ started, minutes, options, machine, versions }: Results): string {
+  const { rounds, milliseconds, seed, quick } = options
+  const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
+  const rows = [
+    ['', ''],
+    ['kernel', `Linux ${machine.kernel}`],
+    ['Node', machine.node],
+    ['CPU', `${machine.cpus} of ${machine.cpu}, ${machine.memoryGiB} GiB of memory`],
+    [
+      'disk',
+      `${machine.fileSystem} on ${machine.device}, model ${machine.deviceModel}, write cache: ${machine.writeCache}`,
+    ],
+    ['C, fio', `${machine.compiler}; ${machine.fio}`],
+    ['databases', peers.join(', ')],
+    ['run', `${started.slice(0, 10)}, ${minutes.toFixed(0)} minutes, seed ${seed}`],
+  ]
+  const size = quick ? 'a quick run, which tells roughly: ' : ''
+  return [
+    '# Benchmarks',
+    `Written by \`npm run bench\` (${size}${rounds} rounds of ${milliseconds} ms); do not edit. The databases are installed by \`npm install --prefix bench/peers\`.`,
+    'Each contender runs in a process of its own, is warmed up, and is measured in turns with the others. Figures ' +
+      'are medians of the rounds, and ratios are medians of the ratios of each round, with quartiles in brackets: the ' +
+      'speed of a machine changes from round to round. What is lost is left in.',
+    markdown(rows, 2),
+    [
+      '`C on raw io_uring` writes the same groups (headers and padding, too) by one linked chain of write and fdatasync, over a file full of zeros; no checksums.',
+      '`riolog` is a log that grows, and so writes the zeros of its next segments meanwhile; `riolog, trimmed` gives up what it has sealed, and takes its files again.',
+      '`riolog, callbacks` gives `append` a callback instead of awaiting `appendDurable`; `riolog, thread pool` does without io_uring. Targets are judged by `riolog` alone, or for ingest by the better of `append` and `appendBatch`.',
+      '`node:fs` is group commit in JavaScript over a FileHandle: O_DIRECT, over a file full of zeros, no checksums.',
+      '`fio` with one caller writes 4 KiB and calls fdatasync, by system calls that wait; its p50 is the sum of the medians of both.',
+      '`better-sqlite3`: WAL, synchronous=FULL, a transaction for what comes in one turn; `lmdb`: put and flushed; `classic-level` and `rocksdb`: batches with sync of what comes meanwhile.',
+    ]
+      .map(line => `- ${line}`)
+      .join('\n'),
+  ].join('\n\n')
+}
+
+function targetsOf(results: Results): string {
+  const verdict = (isMet: boolean | undefined) =>
+    isMet === undefined ? 'not measured' : isMet ? 'met' : '**missed**'
+  const rows = verdicts(results).map(({ what, target, reached, also, isMet }) => {
+    return [what, target, reached, also, verdict(isMet)]
+  })
+  const headings = ['', 'target', 'reached', 'other ways', 'verdict']
+  return ['## Targets', markdown([headings, ...rows], headings.length)].join('\n\n')
+}
+
+function caseOf(name: SectionName, result: CaseResult): string {
+  const leftOut = result.leftOut.map(each => `${each.name} (${each.reason.split('\n')[0]})`)
+  const parts = [`### ${result.title}`, markdown(tableOf(VIEWS[name], result))]
+  if (leftOut.length > 0) parts.push(`Left out: ${leftOut.join('; ')}.`)
+  return parts.join('\n\n')
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { docs: { type: 'string', default: join(PACKAGE, 'docs') } },
+  })
+  if (positionals.length !== 1) throw new Error('the JSON of a run is missing')
+  const results = JSON.parse(readFileSync(positionals[0], 'utf8')) as Results
+  await writeReport(results, values.docs)
+}

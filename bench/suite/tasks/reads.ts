@@ -1,0 +1,88 @@
+/** A log that is read: all of it in order, or records at random. */
+import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
+import { Log } from 'riolog'
+import { Latencies } from '../../latencies.ts'
+import type { Session } from '../contender.ts'
+import { measured, type Outcome } from '../usage.ts'
+
+export interface ReadSettings {
+  readonly directory: string
+  readonly bytes: number
+  readonly records: number
+  readonly load: 'scan' | { depth: number; milliseconds: number; seed: number }
+}
+
+const WARM_UP_MS = 300
+
+export async function startReads({ directory, bytes, records, load }: ReadSettings) {
+  const log = await Log.open(directory)
+  const lsns = await fill(log, bytes, records)
+  const session = (run: (round: number) => Promise<Outcome>): Session => ({
+    measure: round => measured(() => run(round), undefined),
+    close: () => log.close(),
+  })
+  if (load === 'scan') return session(() => scan(log, bytes, records))
+  const { depth, milliseconds, seed } = load
+  await readAtRandom(log, lsns, bytes, depth, WARM_UP_MS, seed - 1)
+  return session(round => readAtRandom(log, lsns, bytes, depth, milliseconds, seed + round))
+}
+
+async function fill(log: Log, bytes: number, count: number): Promise<number[]> {
+  const lsns: number[] = []
+  const record = Buffer.alloc(bytes, 'riolog')
+  while (lsns.length < count) {
+    try {
+      while (lsns.length < count) {
+        // Each of them another one, so that the right record is told from any other.
+        record.writeUInt32LE(lsns.length)
+        lsns.push(log.append(record))
+      }
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'ERR_RIOLOG_BACKPRESSURE') throw error
+      await log.drain()
+    }
+  }
+  await log.flush()
+  return lsns
+}
+
+async function scan(log: Log, bytes: number, records: number): Promise<Outcome> {
+  const started = performance.now()
+  let count = 0
+  for await (const { data } of log.scan()) {
+    if (data.length !== bytes || data.readUInt32LE() !== count) throw new Error('another record')
+    count++
+  }
+  const seconds = (performance.now() - started) / 1000
+  if (count !== records) throw new Error(`${count} of ${records} records`)
+  return { operations: count, seconds, bytes: count * bytes }
+}
+
+async function readAtRandom(
+  log: Log,
+  lsns: readonly number[],
+  bytes: number,
+  depth: number,
+  milliseconds: number,
+  seed: number,
+): Promise<Outcome> {
+  const random = xoroshiro128plus(seed | 0)
+  const latencies = new Latencies()
+  const started = performance.now()
+  const deadline = started + milliseconds
+  const reader = async () => {
+    for (let now = performance.now(); now < deadline; ) {
+      const number = uniformInt(random, 0, lsns.length - 1)
+      const data = await log.read(lsns[number])
+      if (data.readUInt32LE() !== number) throw new Error('another record')
+      const after = performance.now()
+      latencies.add(after - now)
+      now = after
+    }
+  }
+  await Promise.all(Array.from({ length: depth }, reader))
+  const seconds = (performance.now() - started) / 1000
+  const { count } = latencies
+  return { operations: count, seconds, bytes: count * bytes, ...latencies.percentiles() }
+}
