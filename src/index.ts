@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** The log: `import { Log } from 'riolog'`. The raw ring is `riolog/ring`. */
 export type { EngineName } from './disk/disk.ts'
 export {

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module'
 import { endianness } from 'node:os'
+import { loadAddonFile } from './addon-file.ts'
 import { RiologError } from './errors.ts'
 
 /**
@@ -186,7 +186,7 @@ let loaded: Addon | undefined
 
 /**
  * The native addon, loaded on first use so that importing riolog never throws.
- * @throws ERR_RIOLOG_NO_ADDON when it is not built for this platform
+ * @throws ERR_RIOLOG_NO_ADDON when there is none for this platform
  */
 export function addon(): Addon {
   loaded ??= load()
@@ -197,17 +197,7 @@ function load(): Addon {
   if (endianness() !== 'LE') {
     throw new RiologError('ERR_RIOLOG_NO_ADDON', 'riolog needs a little-endian CPU')
   }
-  const path = process.env.RIOLOG_ADDON ?? '../build/Release/riolog.node'
-  try {
-    return createRequire(import.meta.url)(path) as Addon
-  } catch (cause) {
-    throw new RiologError(
-      'ERR_RIOLOG_NO_ADDON',
-      'the native part of riolog is not built: run `npm run build:native` in the riolog package ' +
-        '(it needs cmake and a C++20 compiler)',
-      { cause },
-    )
-  }
+  return loadAddonFile() as Addon
 }
 
 /**

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <nmmintrin.h>
 #elif defined(__aarch64__)
 #include <arm_acle.h>
@@ -22,7 +23,13 @@ static_assert(std::endian::native == std::endian::little,
 namespace {
 
 #if defined(__x86_64__)
+#if defined(__clang__) && __clang_major__ >= 14
+// Its own name for these instructions: with "no crc32" from the command line, sse4.2 does not
+// bring them.
+#define RIOLOG_CRC_TARGET __attribute__((target("sse4.2,crc32")))
+#else
 #define RIOLOG_CRC_TARGET __attribute__((target("sse4.2")))
+#endif
 RIOLOG_CRC_TARGET inline uint32_t step8(uint32_t state, const uint8_t* data) noexcept {
   uint64_t word;
   std::memcpy(&word, data, 8);
@@ -144,8 +151,10 @@ struct Version {
 
 Version chooseVersion() noexcept {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("sse4.2")) return {crc32cHardware, "sse4.2"};
+  // Not __builtin_cpu_supports: not every compiler's runtime library has what that takes.
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_SSE4_2) != 0)
+    return {crc32cHardware, "sse4.2"};
 #elif defined(__aarch64__) && defined(__linux__)
   if (getauxval(AT_HWCAP) & HWCAP_CRC32) return {crc32cHardware, "armv8-crc"};
 #elif defined(__aarch64__) && defined(__APPLE__)

@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** The crash harness: `import { crashTest } from 'riolog/crash'`. */
 export type { Disk, DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 export { SimulatedDevice } from '../disk/simulated/device.ts'

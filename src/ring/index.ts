@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** The raw ring: `import { Ring } from 'riolog/ring'`. */
 export { RiologError, SystemError } from '../errors.ts'
 export { FALLOC, MSG, POLL, RWF, SYNC_FILE_RANGE } from './abi.ts'

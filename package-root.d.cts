@@ -1,0 +1,2 @@
+declare const packageRoot: string | undefined
+export = packageRoot
