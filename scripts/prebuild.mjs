@@ -131,7 +131,7 @@ function logTest(name, file) {
 }
 
 function findZig() {
-  const command = process.env.ZIG ?? 'zig'
+  const command = process.env.ZIG || 'zig'
   return isThere(command, 'version') ? command : undefined
 }
 
@@ -160,7 +160,7 @@ function splitOnce(text, separator) {
 
 function run(command, args, env = process.env) {
   const { status, error } = spawnSync(command, args, {
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['ignore', 'inherit', 'inherit'],
     cwd: ROOT,
     env,
   })
