@@ -2,9 +2,11 @@
  * Builds dist/: the library as CommonJS with ES modules around it that pass its names on, and the command as
  * ES modules. So there is one instance of everything, whoever imports and whoever requires it, on each Node
  * that riolog runs on.
+ *
+ * With --if-possible it does nothing where there is no compiler, as behind `npm ci --omit=dev`.
  */
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,8 +17,11 @@ const ENTRIES = ['index', 'ring/index', 'crash/index']
 /** The compiler makes ES modules of the library, too, where the command is to be one. */
 const MODULES = join(ROOT, 'node_modules', '.cache', 'riolog', 'modules')
 
+const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
+
 const require = createRequire(import.meta.url)
 
+if (process.argv.includes('--if-possible') && !existsSync(TSC)) process.exit(0)
 rmSync(DIST, { recursive: true, force: true })
 rmSync(MODULES, { recursive: true, force: true })
 compile('tsconfig.build.json', DIST)
@@ -28,8 +33,7 @@ nameOutputsInDeclarations()
 for (const entry of ENTRIES) wrap(entry)
 
 function compile(project, outDir) {
-  const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
-  const args = [tsc, '-p', join(ROOT, project), '--outDir', outDir]
+  const args = [TSC, '-p', join(ROOT, project), '--outDir', outDir]
   const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' })
   if (status !== 0) process.exit(1)
 }

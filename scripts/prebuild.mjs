@@ -99,8 +99,10 @@ function coreTests(name) {
   if (runner === undefined) return 'tests of native/core: not run, this machine cannot'
   const [command, ...args] = [...runner, join(BUILDS, name, 'riolog_core_test')]
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' })
-  const lastLine = `${stdout}${stderr}`.trim().split('\n').at(-1)
-  return `${status === 0 ? '' : 'FAILED: '}tests of native/core: ${lastLine}`
+  const count = word => stdout.match(new RegExp(`^${word} `, 'gm'))?.length ?? 0
+  const [, checksum] = /^# crc32c runs as (.*)$/m.exec(stdout) ?? []
+  if (status !== 0) return `FAILED: tests of native/core: ${stdout}${stderr}`
+  return `tests of native/core: ${count('ok')} passed, ${count('skip')} skipped (CRC32C: ${checksum})`
 }
 
 /** What stands before the name of a program for it to run here; undefined when nothing will do. */
@@ -110,7 +112,7 @@ function runnerOf(name) {
   // What zig links for musl is static, and runs on every Linux.
   if (arch === process.arch && (name === nameOfThisMachine() || name.endsWith('-musl'))) return []
   if (arch !== 'arm64') return undefined
-  const emulator = ['qemu-aarch64', 'qemu-aarch64-static'].find(isThere)
+  const emulator = ['qemu-aarch64', 'qemu-aarch64-static'].find(name => isThere(name))
   if (emulator === undefined) return undefined
   if (name.endsWith('-musl')) return [emulator]
   const libraries = '/usr/aarch64-linux-gnu'
