@@ -26,7 +26,8 @@ const FILES = [
   /^dist\/([\w-]+\/)*[\w-]+(\.d)?\.m?[jt]s$/,
   /^dist\/(cli\/)?package\.json$/,
   /^native\/(core|napi)\/\w+\.(cpp|h)$/,
-  /^docs\/[\w-]+\.(md|svg)$/,
+  /^docs\/(api\/)?[\w-]+\.(md|svg)$/,
+  /^docs\/seccomp\/[\w-]+\.(mjs|json)$/,
   /^prebuilds\/linux-(x64|arm64)(-musl)?\/riolog\.node$/,
 ]
 
