@@ -27,8 +27,17 @@ const BUILDS = [
   },
   {
     name: 'typescript',
-    inputs: ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'],
-    output: 'dist/index.js',
+    inputs: [
+      'src',
+      'package-root.cjs',
+      'package-root.d.cts',
+      'scripts/build-typescript.mjs',
+      'tsconfig.json',
+      'tsconfig.build.json',
+      'tsconfig.command.json',
+      'package-lock.json',
+    ],
+    output: 'dist/index.mjs',
     command: ['npm', 'run', 'build:ts'],
   },
   {
