@@ -29,7 +29,7 @@ function pack() {
   const [{ filename, files, unpackedSize }] = Object.values(JSON.parse(stdout))
   const prebuilt = files.map(({ path }) => path).filter(path => path.startsWith('prebuilds/'))
   console.log(`${filename}: ${files.length} files, ${(unpackedSize / 2 ** 20).toFixed(1)} MiB`)
-  console.log(`prebuilt: ${prebuilt.join(', ') || 'nothing, see npm run prebuild'}`)
+  console.log(`prebuilt: ${prebuilt.join(', ') || 'nothing, see npm run build:prebuilds'}`)
   return join(folder, filename)
 }
 

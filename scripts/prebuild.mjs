@@ -2,11 +2,13 @@
  * Builds the native part for machines without a compiler, into prebuilds/<platform>/riolog.node, which
  * `npm pack` takes along:
  *
- *   npm run prebuild                        all platforms, with zig (0.11 or newer, as `zig` or $ZIG),
- *                                           or this machine's own with its own compiler
- *   npm run prebuild -- linux-x64 …         some of them
- *   npm run prebuild -- --run 'linux-arm64=qemu-aarch64 -L /usr/aarch64-linux-gnu …/bin/node'
- *                                           tries the log in that Node, too
+ *   npm run build:prebuilds                    all platforms, with zig (0.11 or newer, as `zig` or $ZIG),
+ *                                              or this machine's own with its own compiler
+ *   npm run build:prebuilds -- linux-x64 …     some of them
+ *   npm run build:prebuilds -- --run 'linux-arm64=qemu-aarch64 -L /usr/aarch64-linux-gnu …/bin/node'
+ *                                              tries the log in that Node, too
+ *
+ * (Not named prebuild: npm would run that before every `npm run build`.)
  *
  * Each is looked at (what it needs from the system), and tried as far as this machine can run it: the tests
  * of native/core, and a log in a Node.

@@ -125,7 +125,7 @@ export class Project {
     return execute(process.execPath, [join(this.folder, name)], cwd, variables)
   }
 
-  /** The native part as `npm run prebuild` leaves it: this machine's, and no other. */
+  /** The native part as `npm run build:prebuilds` leaves it: this machine's, and no other. */
   putPrebuild(platform: string): void {
     this.takeAddonsAway()
     const folder = join(this.riolog, 'prebuilds', platform)
