@@ -24,6 +24,7 @@ const COPIED = [
   'package.json',
   'tsconfig.json',
   'CMakeLists.txt',
+  'package-root.cjs',
 ]
 /** A test that hangs without its safeguard has failed. */
 const LIMIT_MS = 120_000

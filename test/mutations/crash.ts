@@ -20,7 +20,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'who waits is told when a group is submitted',
     file: queue,
     from: '    this.#unanswered++\n    health.asked()\n',
-    to: '    this.#unanswered++\n    health.asked()\n    for (const waiter of group.waiters.splice(0)) waiter.resolve(waiter.lsn)\n',
+    to: '    this.#unanswered++\n    health.asked()\n    group.waiters.resolveAll()\n',
     tests,
     hunt: power,
   },
