@@ -111,8 +111,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'poison',
     name: 'a failed sync is tried again, and believed',
     file: 'src/disk/simulated/file.ts',
-    from: '        return finish(error as Error)\n      }\n      finish()\n    }\n    this.#commits.push(finishNow)\n    const step = () => this.#port.later(() => steps.shift()?.())\n',
-    to: '        return finish(error as Error)\n      }\n      finish()\n    }\n    this.#commits.push(finishNow)\n    const step = () => { const [next] = steps.splice(0, 1); return this.#port.later(() => next?.()).catch(() => this.#port.later(() => next?.())) }\n',
+    from: '      try {\n        steps.shift()?.()\n',
+    to: '      const next = steps.shift()\n      try {\n        try {\n          next?.()\n        } catch (first) {\n          if (first instanceof PowerCut) throw first\n          next?.()\n        }\n',
     tests,
     hunt: errors,
   },
@@ -178,7 +178,8 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '    await makeSure(directory, file, chain, manifest.floor)\n',
     to: '',
     tests,
-    hunt: power,
+    // A kill, whose bytes the cache still has, and then a power cut: few crashes in a row are those.
+    hunt: { faults: 'none', runs: 60_000 },
   },
   {
     rule: 'length bounds',
@@ -254,7 +255,7 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '    await writer.updateManifest(() => ({ trimLsn: lsn }))\n',
     to: '    void writer.updateManifest(() => ({ trimLsn: lsn }))\n    await null\n',
     tests,
-    hunt: power,
+    hunt: { faults: 'none', runs: 60_000 },
   },
   {
     rule: 'commits in flight',
@@ -263,6 +264,7 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo',
     to: 'oldest.besideUpTo === 0',
     tests,
-    hunt: { faults: 'canceled', runs: 40_000 },
+    hunt: { faults: 'eio,canceled', runs: 20_000 },
+    elsewhere: ['test/log/commit-modes.test.ts'],
   },
 ]
