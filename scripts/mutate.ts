@@ -130,11 +130,12 @@ function writeTable(lines: readonly string[]): void {
   const [before, rest] = readFileSync(path, 'utf8').split('<!-- mutations -->\n')
   const after = rest.split('<!-- /mutations -->')[1]
   const keyOf = (row: string) => row.split(' | ').slice(0, 2).join()
-  const fresh = new Set(lines.map(keyOf))
+  // Those that were not run now stay as they were; those that are no longer there go.
   const kept = rest.split('<!-- /mutations -->')[0].split('\n').slice(2)
-  const others = kept.filter(row => row !== '' && !fresh.has(keyOf(row)))
+  const rowOf = new Map([...kept, ...lines].map(row => [keyOf(row), row]))
+  const all = MUTATIONS.flatMap(({ rule, name }) => rowOf.get(`| ${rule},${name}`) ?? [])
   const head = '| safeguard | taken out | the harness finds it after |\n|---|---|---|\n'
-  const table = `${head}${[...others, ...lines].join('\n')}\n`
+  const table = `${head}${all.join('\n')}\n`
   writeFileSync(path, `${before}<!-- mutations -->\n${table}<!-- /mutations -->${after}`)
 }
 
