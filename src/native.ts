@@ -164,14 +164,14 @@ export interface Addon {
     callback?: FileCallback,
   ): number
   closeFile(fd: number): number
-  /** On libuv's thread pool; `sync` is a CommitSync (native/core/files.h). Returns a number for it. */
+  /** On libuv's thread pool: writes all, then fdatasync, or RWF_DSYNC; returns a number for it. */
   commit(
     fd: number,
     memory: number,
     memoryOffset: number,
     length: number,
     position: number,
-    sync: number,
+    dsync: boolean,
     callback: (result: number, inSync: boolean) => void,
   ): number
   /** Holds up the thread until it is done; its callback comes all the same, later. */

@@ -134,8 +134,7 @@ int syncData(int fd) noexcept {
 }  // namespace
 
 CommitResult commitBlocking(int fd, const uint8_t* data, uint64_t length, uint64_t position,
-                            CommitSync sync) noexcept {
-  const bool dsync = sync == CommitSync::kDsync;
+                            bool dsync) noexcept {
   uint64_t written = 0;
   while (written < length) {
     const uint64_t from = written - written % kBlockBytes;
@@ -146,7 +145,7 @@ CommitResult commitBlocking(int fd, const uint8_t* data, uint64_t length, uint64
     if (from + static_cast<uint64_t>(count) <= written) return {-EIO, false};
     written = from + static_cast<uint64_t>(count);
   }
-  if (sync == CommitSync::kNone || (dsync && kHasDsync)) return {};
+  if (dsync && kHasDsync) return {};
   while (syncData(fd) != 0) {
     // A sync that failed for any other reason must not be tried again: the second one may come back
     // good though the bytes are lost.

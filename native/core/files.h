@@ -58,13 +58,10 @@ struct CommitResult {
   bool inSync = false;
 };
 
-// How what is written becomes durable: by fdatasync behind the whole write, by RWF_DSYNC on each
-// write (pwritev2(2)), where there is that, or not by this commit.
-enum class CommitSync : uint32_t { kFdatasync = 0, kDsync = 1, kNone = 2 };
-
-// Writes all of it at `position` and makes it durable, holding up the calling thread. A short write
-// goes on from its last whole block, as O_DIRECT asks.
+// Writes all of it at `position` and makes it durable, holding up the calling thread: by fdatasync
+// behind the whole write, or with `dsync` by RWF_DSYNC on each write (pwritev2(2)), where there is
+// that. A short write goes on from its last whole block, as O_DIRECT asks.
 CommitResult commitBlocking(int fd, const uint8_t* data, uint64_t length, uint64_t position,
-                            CommitSync sync) noexcept;
+                            bool dsync) noexcept;
 
 }  // namespace riolog

@@ -86,7 +86,7 @@ Napi::Value fileCall(const Napi::CallbackInfo& info) {
 class CommitWorker : public Napi::AsyncWorker {
  public:
   CommitWorker(const Napi::Function& callback, int fd, Memory* memory, uint64_t offset,
-               uint64_t length, uint64_t position, CommitSync sync)
+               uint64_t length, uint64_t position, bool dsync)
       : Napi::AsyncWorker(callback, "riolog:commit"),
         files_(dataOf(callback.Env()).files),
         commits_(dataOf(callback.Env()).commits),
@@ -96,7 +96,7 @@ class CommitWorker : public Napi::AsyncWorker {
         offset_(offset),
         length_(length),
         position_(position),
-        sync_(sync) {
+        dsync_(dsync) {
     memory_->retain();
     commits_->entries.emplace(id_, pending_);
   }
@@ -107,7 +107,7 @@ class CommitWorker : public Napi::AsyncWorker {
   uint32_t id() const noexcept { return id_; }
 
   void Execute() override {
-    pending_->finish(commitBlocking(fd_, memory_->data() + offset_, length_, position_, sync_));
+    pending_->finish(commitBlocking(fd_, memory_->data() + offset_, length_, position_, dsync_));
   }
 
   std::vector<napi_value> GetResult(Napi::Env env) override {
@@ -127,11 +127,10 @@ class CommitWorker : public Napi::AsyncWorker {
   uint64_t offset_;
   uint64_t length_;
   uint64_t position_;
-  CommitSync sync_;
+  bool dsync_;
 };
 
-// (fd, memory, memoryOffset, length, position, CommitSync, callback(result, inSync)) -> a number
-// for it
+// (fd, memory, memoryOffset, length, position, dsync, callback(result, inSync)) -> a number for it
 Napi::Value commit(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Memory* memory = dataOf(env).memories->find(info[1].As<Napi::Number>().Int32Value());
@@ -141,9 +140,9 @@ Napi::Value commit(const Napi::CallbackInfo& info) {
     Napi::RangeError::New(env, "no such memory").ThrowAsJavaScriptException();
     return env.Undefined();
   }
-  auto* worker = new CommitWorker(
-      info[6].As<Napi::Function>(), info[0].As<Napi::Number>().Int32Value(), memory, offset, length,
-      toLsn(info[4]), static_cast<CommitSync>(info[5].As<Napi::Number>().Uint32Value()));
+  auto* worker =
+      new CommitWorker(info[6].As<Napi::Function>(), info[0].As<Napi::Number>().Int32Value(),
+                       memory, offset, length, toLsn(info[4]), info[5].As<Napi::Boolean>().Value());
   const uint32_t id = worker->id();
   worker->Queue();
   return Napi::Number::New(env, id);

@@ -42,28 +42,20 @@ const std::vector<uint8_t>& bytes() {
   return filled;
 }
 
-CommitResult commitTo(int fd, CommitSync sync) {
-  return commitBlocking(fd, bytes().data(), bytes().size(), 4096, sync);
+CommitResult commitTo(int fd, bool dsync) {
+  return commitBlocking(fd, bytes().data(), bytes().size(), 4096, dsync);
 }
 
-void checkWritten(CommitSync sync) {
+void checkWritten(bool dsync) {
   const Opened file(temporaryFile());
-  CHECK_EQUAL(commitTo(file.fd(), sync).result, int64_t{0});
+  CHECK_EQUAL(commitTo(file.fd(), dsync).result, int64_t{0});
   std::vector<uint8_t> read(bytes().size() + 4096);
   CHECK_EQUAL(pread(file.fd(), read.data(), read.size(), 0), static_cast<ssize_t>(read.size()));
   CHECK_EQUAL(std::memcmp(read.data() + 4096, bytes().data(), bytes().size()), 0);
   CHECK_EQUAL(read[4095], uint8_t{0});
 }
 
-TEST("commit: writes all of it at its place") { checkWritten(CommitSync::kFdatasync); }
-
-TEST("commit: without a sync, it is the write alone") {
-  checkWritten(CommitSync::kNone);
-  // It takes every write, and cannot be synced.
-  const Opened sink("/dev/null");
-  CHECK_EQUAL(commitTo(sink.fd(), CommitSync::kNone).result, int64_t{0});
-  CHECK_EQUAL(commitTo(sink.fd(), CommitSync::kFdatasync).inSync, true);
-}
+TEST("commit: writes all of it at its place") { checkWritten(false); }
 
 #if defined(RWF_DSYNC)
 // Asked of the kernel directly: an emulator of user programs may not know the flag.
@@ -76,36 +68,36 @@ bool hasDsync() {
 
 TEST("commit: the same by RWF_DSYNC, without a sync behind it") {
   if (!hasDsync()) return skip("pwritev2 has no RWF_DSYNC here");
-  checkWritten(CommitSync::kDsync);
+  checkWritten(true);
   // It takes every write, and cannot be synced.
   const Opened sink("/dev/null");
-  CHECK_EQUAL(commitTo(sink.fd(), CommitSync::kDsync).result, int64_t{0});
+  CHECK_EQUAL(commitTo(sink.fd(), true).result, int64_t{0});
 }
 
 TEST("commit: where RWF_DSYNC is refused that is told, and nothing else is done instead") {
   const Opened file("/dev/full");
-  CHECK_EQUAL(commitTo(file.fd(), CommitSync::kDsync).result, int64_t{-EOPNOTSUPP});
+  CHECK_EQUAL(commitTo(file.fd(), true).result, int64_t{-EOPNOTSUPP});
 }
 #endif
 
 #if defined(__linux__)
 TEST("commit: fdatasync comes behind the write, and its failure is told as such") {
   const Opened file("/dev/null");
-  const CommitResult synced = commitTo(file.fd(), CommitSync::kFdatasync);
+  const CommitResult synced = commitTo(file.fd(), false);
   CHECK_EQUAL(synced.result, int64_t{-EINVAL});
   CHECK_EQUAL(synced.inSync, true);
 }
 
 TEST("commit: a failed write is told, and nothing is synced") {
   const Opened file("/dev/full");
-  const CommitResult found = commitTo(file.fd(), CommitSync::kFdatasync);
+  const CommitResult found = commitTo(file.fd(), false);
   CHECK_EQUAL(found.result, int64_t{-ENOSPC});
   CHECK_EQUAL(found.inSync, false);
 }
 #endif
 
 TEST("commit: a descriptor that is none") {
-  const CommitResult found = commitTo(-1, CommitSync::kFdatasync);
+  const CommitResult found = commitTo(-1, false);
   CHECK_EQUAL(found.result, int64_t{-EBADF});
   CHECK_EQUAL(found.inSync, false);
 }

@@ -24,9 +24,6 @@ export interface DiskBuffer {
  */
 export type SyncMode = 'fdatasync' | 'dsync'
 
-/** The same of one commit; `none`: what it writes becomes durable by the next sync of the file that begins behind it. */
-export type CommitSync = SyncMode | 'none'
-
 /** A way to reach storage. */
 export interface Disk {
   /** Which way it is. */
@@ -121,7 +118,7 @@ export interface DiskFile {
     offset: number,
     length: number,
     position: number,
-    sync: CommitSync,
+    sync: SyncMode,
     done: (error: Error | undefined) => void,
   ): void
   /**

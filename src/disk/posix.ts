@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { errnoName, fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
 import { alignmentOf, DEFAULT_ALIGNMENT } from '../ring/direct-alignment.ts'
-import type { CommitSync, DiskBuffer, DiskDirectory, DiskFile, OpenHow } from './disk.ts'
+import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow, SyncMode } from './disk.ts'
 
 /** FileCall::Kind in native/core/files.h */
 const OPEN_AT = 0
@@ -169,7 +169,7 @@ export abstract class PosixFile implements DiskFile {
     offset: number,
     length: number,
     position: number,
-    sync: CommitSync,
+    sync: SyncMode,
     done: (error: Error | undefined) => void,
   ): void
 

@@ -5,11 +5,8 @@ import * as fs from 'node:fs'
 import { fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
-import type { CommitSync, Disk, DiskBuffer, DiskDirectory } from './disk.ts'
+import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
-
-/** CommitSync in native/core/files.h */
-const COMMIT_SYNC: Record<CommitSync, number> = { fdatasync: 0, dsync: 1, none: 2 }
 
 type Done = (error: Error | undefined) => void
 
@@ -78,7 +75,7 @@ class ThreadPoolFile extends PosixFile {
     offset: number,
     length: number,
     position: number,
-    sync: CommitSync,
+    sync: SyncMode,
     done: Done,
   ): void {
     const { id: memory } = buffer.memory
@@ -90,7 +87,7 @@ class ThreadPoolFile extends PosixFile {
       const syscall = inSync ? 'fdatasync' : 'write'
       done(result < 0 ? new SystemError(result, syscall, this.name) : undefined)
     }
-    const id = addon().commit(this.fd, memory, offset, length, position, COMMIT_SYNC[sync], tell)
+    const id = addon().commit(this.fd, memory, offset, length, position, sync === 'dsync', tell)
     const commit = { id, done: tell }
     this.#commits.push(commit)
   }

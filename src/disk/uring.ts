@@ -13,7 +13,7 @@ import {
 import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
-import type { CommitSync, Disk, DiskBuffer, DiskDirectory } from './disk.ts'
+import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
 import { promised } from './threadpool.ts'
 
@@ -121,7 +121,7 @@ class UringFile extends PosixFile {
 
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
     return promised(done =>
-      this.#makeWriting().begin(buffer, offset, length, position, 'none', false, done),
+      this.#makeWriting().begin(buffer, offset, length, position, undefined, false, done),
     )
   }
 
@@ -134,7 +134,7 @@ class UringFile extends PosixFile {
     offset: number,
     length: number,
     position: number,
-    sync: CommitSync,
+    sync: SyncMode,
     done: Done,
   ): void {
     const writing = this.#idle.pop() ?? this.#makeWriting()
@@ -172,7 +172,7 @@ class UringFile extends PosixFile {
  * A write and what makes it durable: by `fdatasync`, that is linked behind the write, so that it runs only
  * after a write that did all that was asked of it. A short write breaks the link (io_uring_enter(2),
  * IOSQE_IO_LINK): the rest is written on with a new sync behind it. By `dsync` each piece is durable by
- * itself, and by `none` nothing is.
+ * itself. Undefined: nothing is.
  *
  * Made once and used for one commit after the other. Made anew for each, closures and lists of requests
  * held on to each other: V8 took them for long-lived, and each collection copied what was done long ago.
@@ -189,7 +189,7 @@ class Writing {
   #offset = 0
   #length = 0
   #position = 0
-  #mode: CommitSync = 'none'
+  #mode: SyncMode | undefined
   #done: Done = ignore
   /** Bytes that are written, and that the write under way is to write. */
   #written = 0
@@ -225,7 +225,7 @@ class Writing {
     offset: number,
     length: number,
     position: number,
-    mode: CommitSync,
+    mode: SyncMode | undefined,
     isUrgent: boolean,
     done: Done,
   ): void {

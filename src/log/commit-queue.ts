@@ -5,9 +5,6 @@
  * while it is, the next group fills: the sync in flight is the batching window. When it completes, the
  * group's waiters are told, the callers that were waiting append again, and only behind them the next
  * group is cut, sealed and submitted.
- *
- * Nobody waits for the groups of an import but for the memory that they take: those are written without a
- * sync, up to half of the memory, and become durable by the sync of the last of them.
  */
 import type { SyncMode } from '../disk/disk.ts'
 import type { RiologError } from '../errors.ts'
@@ -30,7 +27,7 @@ export interface CommitQueueParts {
   readonly arenas: ArenaPool
   readonly health: Health
   readonly metrics: CommitMetrics
-  /** A commit came back good, and who is durable by it is told: memory may be free. */
+  /** A commit came back good, and who waited for it is told: memory may be free. */
   readonly onCommitted: () => void
   /** The durable LSN has moved. */
   readonly onDurable: (durableLsn: number) => void
@@ -54,8 +51,6 @@ export class CommitQueue {
   readonly #inFlight: PendingGroup[] = []
   /** How many the disk has not answered; also after a poison. */
   #unanswered = 0
-  /** How many have been written since the last sync was asked for. */
-  #unsynced = 0
   #submitted = 0
   /** The group whose delay is running. */
   #delayed: PendingGroup | undefined
@@ -181,7 +176,7 @@ export class CommitQueue {
     if (last !== undefined) last.isDue = true
     while (health.poison === undefined && last?.isDurable === false) {
       this.#cut()
-      this.#inFlight.find(({ isAnswered }) => !isAnswered)?.segment.file.waitForCommit()
+      this.#inFlight.find(({ besideUpTo }) => besideUpTo === 0)?.segment.file.waitForCommit()
     }
     health.refuseIfPoisoned()
     return this.#durableLsn
@@ -281,8 +276,6 @@ export class CommitQueue {
     const length = this.#sealing(() => group.seal(this.#syncedLsn, this.#alignment))
     if (length === undefined) return
     const { file, base } = group.segment
-    group.isSynced = !this.#mayStayUnsynced(group)
-    this.#unsynced = group.isSynced ? 0 : this.#unsynced + 1
     group.submittedAt = performance.now()
     group.sequence = ++this.#submitted
     this.#unanswered++
@@ -290,45 +283,22 @@ export class CommitQueue {
     const { buffer } = group.arena
     const done = (error: Error | undefined) => this.#onCommitted(group, error)
     try {
-      file.commit(buffer, 0, length, group.lsn - base, group.isSynced ? sync : 'none', done)
+      file.commit(buffer, 0, length, group.lsn - base, sync, done)
     } catch (error) {
       done(error as Error)
     }
   }
 
-  /**
-   * Whether the sync may be left to a group behind it, in the same file: one is there, nobody waits, and
-   * there is memory left for others. With commits beside each other, a sync does not reach all before it.
-   */
-  #mayStayUnsynced(group: PendingGroup): boolean {
-    const { arenas, commitsInFlight, sync } = this.#parts
-    if (commitsInFlight > 1 || sync !== 'fdatasync') return false
-    if (group.isDue || group.waiters.count > 0) return false
-    const [next] = this.#closed
-    if (next === undefined || next.segment !== group.segment) return false
-    return this.#unsynced + 1 < arenas.count / 2
-  }
-
   #onCommitted(group: PendingGroup, error: Error | undefined): void {
     const { health } = this.#parts
     this.#unanswered--
-    group.isAnswered = true
     health.answered()
     if (error !== undefined) health.fail(error)
     if (health.poison !== undefined) {
       if (this.#unanswered === 0) this.#whenAnswered?.()
       return
     }
-    if (!group.isSynced) {
-      this.#parts.onCommitted()
-      this.#scheduleCut()
-      return
-    }
-    // What was written without a sync, one after the other, has been synced with it.
-    for (const landed of this.#inFlight) {
-      if (landed === group || !landed.isSynced) landed.besideUpTo = this.#submitted
-      if (landed === group) break
-    }
+    group.besideUpTo = this.#submitted
     const landedUpTo = this.#lastLanded()
     // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
     // one of the two: so a commit counts when all those came back good that were in flight beside it.

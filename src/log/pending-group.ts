@@ -40,10 +40,6 @@ export class PendingGroup {
   /** The last that was submitted when this one's commit came back good; 0: it has not. */
   besideUpTo = 0
   isDurable = false
-  /** Its commit ends with a sync; else it becomes durable by one behind it. */
-  isSynced = false
-  /** The disk has answered its commit. */
-  isAnswered = false
   /** Nothing more is waited for before it is cut: a flush asked, or its delay is over. */
   isDue = false
   #payloadCrc: number | undefined

@@ -1,7 +1,7 @@
 /** A file of a simulated disk, as the engines that are real have it. */
 import { SystemError } from '../../errors.ts'
 import { MIN_ALIGNMENT } from '../../segment/format.ts'
-import type { CommitSync, DiskBuffer, DiskFile } from '../disk.ts'
+import type { DiskBuffer, DiskFile, SyncMode } from '../disk.ts'
 import type { SimulatedDevice } from './device.ts'
 import { type Effect, EINVAL, PowerCut } from './effects.ts'
 import type { Inode } from './inode.ts'
@@ -140,11 +140,13 @@ export class SimulatedFile implements DiskFile {
     offset: number,
     length: number,
     position: number,
-    sync: CommitSync,
+    sync: SyncMode,
     done: (error: Error | undefined) => void,
   ): void {
-    const steps = [() => this.writeBlocking(buffer, offset, length, position)]
-    if (sync !== 'none') steps.push(() => this.#syncCommitted(sync, position, length))
+    const steps = [
+      () => this.writeBlocking(buffer, offset, length, position),
+      () => this.#syncCommitted(sync, position, length),
+    ]
     let failure: Error | undefined
     const finish = () => {
       const at = this.#commits.indexOf(finishNow)
@@ -178,7 +180,7 @@ export class SimulatedFile implements DiskFile {
     this.#commits[0]()
   }
 
-  #syncCommitted(sync: CommitSync, position: number, length: number): void {
+  #syncCommitted(sync: SyncMode, position: number, length: number): void {
     if (sync === 'fdatasync') this.syncBlocking()
     else this.#sync(position, length, this.#device.writes)
   }
