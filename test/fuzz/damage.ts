@@ -136,8 +136,9 @@ function swapCopies(one: Case): void {
   const bytes = own(one, isManifest)
   if (bytes === undefined) return
   const [a, b] = COPY_AT.map(at => bytes.slice(at, at + 512))
+  // What was cut before has no second place.
   if (one.random.chance(0.5)) bytes.set(b, COPY_AT[0])
-  if (one.random.chance(0.5)) bytes.set(a, COPY_AT[1])
+  if (one.random.chance(0.5) && bytes.length >= COPY_AT[1] + a.length) bytes.set(a, COPY_AT[1])
 }
 
 function forgeHeader(one: Case): void {
