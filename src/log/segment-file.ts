@@ -1,10 +1,19 @@
 /** The file of a new segment: recycled, or full of zeros; then its header. Nothing of it is named yet. */
 import { allocateBuffer, withBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
-import { KIB } from '../segment/format.ts'
+import { KIB, MIB } from '../segment/format.ts'
 
-/** Zeros are written in pieces of this size, one after the other: commits beside them go first. */
+/** Zeros are written in pieces, one after the other; short ones, so that commits beside them do not wait long. */
 const PIECE_BYTES = 256 * KIB
+/** While somebody waits, or will soon. */
+const HURRIED_PIECE_BYTES = MIB
+
+/**
+ * Awaited before each write or sync; if it throws, nothing more is written.
+ * @param done the part that is written, up to 1
+ * @returns whether there is haste
+ */
+export type Step = (done: number) => Promise<boolean>
 
 let zeros: DiskBuffer | undefined
 
@@ -12,20 +21,21 @@ let zeros: DiskBuffer | undefined
  * Locks the file, and writes it full of zeros behind its header block unless it is a recycled one. A
  * descriptor that writes a segment holds its lock, so that nobody recycles the file while a write of a
  * killed process may still land in it.
- * @param step awaited before each write; if it throws, nothing more is written
  */
 export async function layOutSegmentFile(
   file: DiskFile,
   { fileBytes, alignment }: { readonly fileBytes: number; readonly alignment: number },
   isRecycled: boolean,
-  step: () => Promise<void>,
+  step: Step,
 ): Promise<void> {
   file.tryLock()
   if (isRecycled) return
-  zeros ??= allocateBuffer(PIECE_BYTES)
-  for (let at = alignment; at < fileBytes; at += PIECE_BYTES) {
-    await step()
-    await file.write(zeros, 0, Math.min(PIECE_BYTES, fileBytes - at), at)
+  zeros ??= allocateBuffer(HURRIED_PIECE_BYTES)
+  for (let at = alignment; at < fileBytes; ) {
+    const hurries = await step(at / fileBytes)
+    const piece = Math.min(hurries ? HURRIED_PIECE_BYTES : PIECE_BYTES, fileBytes - at)
+    await file.write(zeros, 0, piece, at)
+    at += piece
   }
 }
 

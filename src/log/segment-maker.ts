@@ -12,7 +12,7 @@ import {
 import { encodeSegmentHeader, type SegmentHeader, type SegmentRef } from '../segment/header.ts'
 import type { Manifest } from './manifest.ts'
 import type { RecyclePool } from './recycle-pool.ts'
-import { dropFile, layOutSegmentFile, writeHeaderBlock } from './segment-file.ts'
+import { dropFile, layOutSegmentFile, type Step, writeHeaderBlock } from './segment-file.ts'
 
 /** An opening's first file; each one after it is up to four times as long, so small logs stay small. */
 const FIRST_FILE_BYTES = 4 * MIB
@@ -76,14 +76,13 @@ export class SegmentMaker {
    * Takes a number (used once, whatever comes of it) and makes its file durable. No manifest names it
    * yet, so if the disk is full it is taken away again and nothing is lost. A recycled file is as long
    * as it is, whatever was asked for.
-   * @param step awaited before each write or sync; if it throws, nothing more is written
    * @throws ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_LSN_EXHAUSTED, SystemError
    */
   async prepare(
     manifest: Manifest,
     parent: SegmentRef,
     fileBytes: number,
-    step: () => Promise<void>,
+    step: Step,
   ): Promise<PreparedSegment> {
     const number = this.#nextNumber
     if (number > maxSegmentNumber(manifest.segmentSize)) {
@@ -107,11 +106,11 @@ export class SegmentMaker {
     }
     try {
       await layOutSegmentFile(file, header, recycled !== undefined, step)
-      await step()
+      await step(1)
       await writeHeaderBlock(file, encodeSegmentHeader(header))
-      await step()
+      await step(1)
       await file.sync()
-      await step()
+      await step(1)
       await this.#directory.sync()
       return { header, file }
     } catch (error) {

@@ -9,6 +9,8 @@ import { Abandoned, type PreparedSegment, SegmentMaker } from './segment-maker.t
 
 /** The pause between two pieces of zeros while nobody waits for the segment, in milliseconds. */
 const PACE_MS = 1
+/** The next segment is to be done when the one before is filled to this part. */
+const KEPT_AHEAD = 0.75
 
 export interface SupplyParts {
   readonly maker: SegmentMaker
@@ -19,6 +21,8 @@ export interface SupplyParts {
   readonly durableLsn: () => number
   /** True while somebody waits for the segment: then it is made without pauses. */
   readonly isAwaited: () => boolean
+  /** Bytes that the segment before it has room for. */
+  readonly roomLeft: () => number
   /** Lets others go first, for so many milliseconds. */
   readonly pause: (milliseconds: number) => Promise<void>
   readonly onReady: () => void
@@ -37,8 +41,8 @@ export class SegmentSupply {
   #names = false
   #stopped = false
   #poisoned = false
-  /** Somebody was refused for want of the segment that is being prepared. */
-  #isMissed = false
+  /** {@link SupplyParts.roomLeft} when the segment was asked for. */
+  #roomAtFirst = 0
 
   constructor(parts: SupplyParts) {
     this.#parts = parts
@@ -71,13 +75,8 @@ export class SegmentSupply {
   request(parent: SegmentRef): void {
     if (this.#ready !== undefined || this.#preparing !== undefined || this.#stopped) return
     this.#refusal = undefined
-    this.#isMissed = false
+    this.#roomAtFirst = this.#parts.roomLeft()
     this.#preparing = this.#prepare(parent)
-  }
-
-  /** Somebody was refused who will not wait in line, but try again: no more pauses. */
-  missed(): void {
-    this.#isMissed = true
   }
 
   /**
@@ -89,7 +88,10 @@ export class SegmentSupply {
     await this.settled()
     const { maker, manifest, batchBytes } = this.#parts
     const fileBytes = SegmentMaker.fileBytes(manifest.current, 0, batchBytes)
-    return maker.prepare(manifest.current, parent, fileBytes, async () => this.#abandonIfStopped())
+    return maker.prepare(manifest.current, parent, fileBytes, async () => {
+      this.#abandonIfStopped()
+      return true
+    })
   }
 
   /** A rewind is in force: what was prepared before has the wrong parent. Returns its number. */
@@ -138,7 +140,7 @@ export class SegmentSupply {
     let prepared: PreparedSegment
     try {
       const fileBytes = SegmentMaker.fileBytes(manifest.current, this.#lastFileBytes, batchBytes)
-      const step = () => this.#step()
+      const step = (done: number) => this.#step(done)
       prepared = await maker.prepare(manifest.current, parent, fileBytes, step)
     } catch (error) {
       this.#onUnprepared(error)
@@ -158,12 +160,20 @@ export class SegmentSupply {
     }
   }
 
-  /** Commits beside a preparation go first. */
-  async #step(): Promise<void> {
+  /**
+   * Commits beside a preparation go first, as long as it keeps ahead of what they fill: an import needs its
+   * next segment as fast as the disk can make it.
+   * @param done the part of it that is written, up to 1
+   * @returns whether there is haste
+   */
+  async #step(done: number): Promise<boolean> {
     this.#abandonIfStopped()
-    const isAwaited = this.#isMissed || this.#parts.isAwaited()
-    if (this.#names && !isAwaited) await this.#parts.pause(PACE_MS)
+    const { isAwaited, pause, roomLeft } = this.#parts
+    const filled = 1 - roomLeft() / this.#roomAtFirst
+    const hurries = !this.#names || isAwaited() || filled > done * KEPT_AHEAD
+    if (!hurries) await pause(PACE_MS)
     this.#abandonIfStopped()
+    return hurries
   }
 
   #abandonIfStopped(): void {

@@ -123,6 +123,7 @@ export class Writer {
       durableLsn: () => this.durableLsn,
       pause,
       isAwaited: () => !this.#room.isEmpty,
+      roomLeft: () => (this.#current.hasForked ? this.#current.roomBehind(this.end) : 0),
       onReady: () => {
         health.answered()
         this.#offerRoom()
@@ -422,7 +423,6 @@ export class Writer {
       this.#askAgain()
       return refusal as Error
     }
-    this.#supply.missed()
     return new RiologError(
       'ERR_RIOLOG_BACKPRESSURE',
       'appended records wait for the disk: nothing was taken; await drain() and append again',

@@ -298,8 +298,9 @@ const PROCEDURES: readonly Procedure[] = [
     name: 'clean close',
     steps: [
       'open new segment',
-      ...COMMIT,
+      'write group of segment',
       'write zeros of new segment',
+      'sync segment',
       'unlink new segment',
       ...UPDATE,
     ],

@@ -303,7 +303,11 @@ export class Copy {
     const recycled = fileBytes === segmentSize ? await this.#pool.take(name) : undefined
     const file = recycled ?? (await this.#directory.open(name, 'createNew', this.#mode))
     try {
-      const step = async () => this.#health.refuseIfPoisoned()
+      // Whoever applies a chunk waits for it.
+      const step = async () => {
+        this.#health.refuseIfPoisoned()
+        return true
+      }
       await layOutSegmentFile(file, header, recycled !== undefined, step)
       await writeHeaderBlock(file, block)
       return file
