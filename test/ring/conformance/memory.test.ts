@@ -41,10 +41,15 @@ function notForkedKib(): number {
 // tests that the collector may give back meanwhile.
 t.test('memory for the kernel is copied to no child', async t => {
   if (!existsSync('/proc/self/smaps')) return void t.pass('smaps', { skip: 'not on Linux' })
-  const before = notForkedKib()
-  const buffer = IoBuffer.alloc(LARGE_KIB << 10)
-  t.ok(notForkedKib() - before >= LARGE_KIB)
-  t.equal(buffer.length, LARGE_KIB << 10)
+  // The collector may give back memory of before in between: once in three times it does not.
+  const kept: IoBuffer[] = []
+  const grown = [1, 2, 3].map(() => {
+    const before = notForkedKib()
+    kept.push(IoBuffer.alloc(LARGE_KIB << 10))
+    return notForkedKib() - before
+  })
+  t.ok(Math.max(...grown) >= LARGE_KIB, `${grown} KiB`)
+  t.ok(kept.every(({ length }) => length === LARGE_KIB << 10))
 })
 
 withRing(t, 'a SharedArrayBuffer is read into and written from, by a copy', async t => {
