@@ -106,7 +106,8 @@ function provenBy(files: ReadonlyMap<string, Buffer>, manifest: Manifest): numbe
     const segment = { bytes, salt, base: number * segmentSize }
     const end = Math.min(
       cut,
-      segment.base + u64(bytes, 72),
+      // Its length may be damaged.
+      segment.base + Math.min(u64(bytes, 72), bytes.length),
       pinned ? floor : Number.POSITIVE_INFINITY,
     )
     for (let at = alignment; segment.base + at < end; at += alignment) {
