@@ -4,9 +4,9 @@
  *
  * Arguments: directory, engine, seed.
  */
-import { writeSync } from 'node:fs'
 import { JobQueue } from '../../examples/job-queue/job-queue.ts'
 import { Random } from '../support/random.ts'
+import { tellLine } from '../support/tell.ts'
 import { dataOf, nameOf, type Report } from './job-ledger.ts'
 
 const [directory, engine, seed] = process.argv.slice(2)
@@ -16,16 +16,8 @@ const WORKERS = 6
 /** Some producers wait while there are so many jobs. */
 const SIZE_MAX = 60
 
-/** Once the pipe has a report, a kill cannot take it back; while it is full, this waits. */
 function tell(report: Report): void {
-  for (;;) {
-    try {
-      writeSync(1, `${JSON.stringify(report)}\n`)
-      return
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    }
-  }
+  tellLine(JSON.stringify(report))
 }
 
 const queue = await JobQueue.open(directory, {
@@ -33,7 +25,7 @@ const queue = await JobQueue.open(directory, {
   trimBytes: 128 * 1024,
   logOptions: { engine: engine as 'uring' | 'threadpool', segmentSize: 1 << 20 },
 })
-writeSync(1, 'ready\n')
+tellLine('ready')
 
 async function produce(producer: number): Promise<void> {
   for (let count = 0; ; count++) {

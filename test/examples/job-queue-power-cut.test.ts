@@ -8,26 +8,16 @@ import {
   type CrashContext,
   type CrashTestOptions,
   crashTest,
-  type FaultKind,
   type Random,
 } from '../../src/crash/index.ts'
 import type { Log } from '../../src/index.ts'
 import { chooseSeed } from '../support/random.ts'
 import { but } from '../support/simulated.ts'
 import { dataOf, Ledger, nameOf, type Report } from './job-ledger.ts'
+import { testPowerCuts, trimLater } from './power-cuts.ts'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 500)
 const FAULTY_RUNS = 3 * RUNS
-/** What a disk may do besides, and tell. */
-const FAULTS: readonly FaultKind[] = [
-  'eio',
-  'eio-late',
-  'eio-directory',
-  'enospc',
-  'canceled',
-  'short',
-  'again',
-]
 
 /** What is done in one turn, side by side. */
 type Step = readonly ('enqueue' | 'take' | 'complete' | 'retry')[]
@@ -145,32 +135,7 @@ t.test('no job is lost by a power cut, and none comes back', async t => {
   t.ok(trimmed.size > 0, 'the log was trimmed meanwhile')
 })
 
-t.test('the same, at every moment of a life', async t => {
-  const { runs, points } = await crashTest({ ...scenario(), seed: chooseSeed(), everyPoint: true })
-  t.comment(`${runs} crashes at ${points} moments`)
-  t.ok(runs >= RUNS)
-  t.ok(points > 10)
-})
-
-t.test('the same, beside operations that fail', async t => {
-  const { byKind, seed } = await crashTest({
-    ...scenario(),
-    seed: chooseSeed(),
-    faults: FAULTS,
-    exhaustiveUnits: 2,
-    // Few runs are few lives, and none of those need meet a fault.
-    runs: FAULTY_RUNS,
-  })
-  t.comment(`from seed ${seed}: ${JSON.stringify(byKind)}`)
-  t.ok(FAULTS.filter(kind => (byKind[kind] ?? 0) > 0).length > 0, 'some of them have happened')
-})
-
-const trimLater = (log: Log) => ({
-  trim: async (lsn: number) => {
-    await log.flush()
-    return log.trim(lsn)
-  },
-})
+testPowerCuts(scenario, RUNS, FAULTY_RUNS)
 
 const TAMPERINGS: Record<string, (log: Log) => Log> = {
   'answers before it is durable': log =>

@@ -8,12 +8,12 @@ import {
   type CrashContext,
   type CrashTestOptions,
   crashTest,
-  type FaultKind,
   type Random,
 } from '../../src/crash/index.ts'
 import type { Log } from '../../src/index.ts'
 import { chooseSeed } from '../support/random.ts'
 import { but } from '../support/simulated.ts'
+import { testPowerCuts, trimLater } from './power-cuts.ts'
 import { Driver, type Witness } from './raft-driver.ts'
 import {
   type Cluster,
@@ -29,16 +29,6 @@ import { deleteSomething, openBeside } from './side-by-side.ts'
 
 const RUNS = Number(process.env.RIOLOG_RUNS ?? 200)
 const FAULTY_RUNS = 5 * RUNS
-/** What a disk may do besides, and tell. */
-const FAULTS: readonly FaultKind[] = [
-  'eio',
-  'eio-late',
-  'eio-directory',
-  'enospc',
-  'canceled',
-  'short',
-  'again',
-]
 
 type Event =
   | { readonly kind: 'begun'; readonly call: number; readonly states: readonly State[] }
@@ -146,33 +136,7 @@ t.test('what a Raft server has answered survives each power cut', async t => {
   t.ok(points > 10)
 })
 
-t.test('the same, at every moment of a life', async t => {
-  const { runs, points } = await crashTest({ ...scenario(), seed: chooseSeed(), everyPoint: true })
-  t.comment(`${runs} crashes at ${points} moments`)
-  t.ok(runs >= RUNS)
-  t.ok(points > 10)
-})
-
-t.test('the same, beside operations that fail', async t => {
-  const { byKind, seed } = await crashTest({
-    ...scenario(),
-    seed: chooseSeed(),
-    faults: FAULTS,
-    exhaustiveUnits: 2,
-    // Few runs are few lives, and none of those need meet a fault.
-    runs: FAULTY_RUNS,
-  })
-  t.comment(`from seed ${seed}: ${JSON.stringify(byKind)}`)
-  t.ok(FAULTS.filter(kind => (byKind[kind] ?? 0) > 0).length > 0, 'some of them have happened')
-})
-
-/** A trim beyond what is durable is refused, which would be found at once: here it waits. */
-const trimLater = (log: Log) => ({
-  trim: async (lsn: number) => {
-    await log.flush()
-    return log.trim(lsn)
-  },
-})
+testPowerCuts(scenario, RUNS, FAULTY_RUNS)
 
 const TAMPERINGS: Record<string, Tampering> = {
   'answers before its entries are durable': {

@@ -9,30 +9,16 @@
  *   r LSN FROM NEXT     a rewind is asked for, which drops the ids of this life from FROM up to NEXT
  *   R LSN END           it is done: nothing from LSN to END is found any more
  */
-import { readSync, writeSync } from 'node:fs'
+import { readSync } from 'node:fs'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { Log } from '../../src/index.ts'
 import { Random } from '../support/random.ts'
+import { tellLine } from '../support/tell.ts'
 import type { Order } from './order.ts'
 import { IDS_A_LIFE, makeRecord, STAMP_BYTES } from './payload.ts'
 
 const STDIN = 0
-const STDOUT = 1
 const HOARD_BYTES = 4 << 20
-
-/** A blocking write to the pipe: once it returns, a kill cannot take the line back. */
-function say(line: string): void {
-  let rest: Uint8Array = Buffer.from(`${line}\n`)
-  while (rest.length > 0) {
-    try {
-      rest = rest.subarray(writeSync(STDOUT, rest))
-    } catch (error) {
-      // The judge does not keep up on a busy machine, and the pipe does not block.
-      if (codeOf(error) !== 'EAGAIN') throw error
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
-    }
-  }
-}
 
 function codeOf(error: unknown): unknown {
   return (error as { code?: unknown }).code
@@ -83,11 +69,11 @@ class Writer {
       this.#done.push({ lsn, id: first + i, isStart: i === 0 })
     })
     // One write for all of a batch, which is acknowledged as one.
-    say(lsns.map((lsn, i) => `+ ${lsn} ${first + i}`).join('\n'))
+    tellLine(lsns.map((lsn, i) => `+ ${lsn} ${first + i}`).join('\n'))
   }
 
   async #appendEmpty(): Promise<void> {
-    say(`+ ${await this.#log.appendDurable(Buffer.alloc(0))} -1`)
+    tellLine(`+ ${await this.#log.appendDurable(Buffer.alloc(0))} -1`)
   }
 
   async #appendDurable(records: Buffer[]): Promise<number[]> {
@@ -123,17 +109,17 @@ class Writer {
   }
 
   async #trim(lsn: number): Promise<void> {
-    say(`t ${lsn}`)
+    tellLine(`t ${lsn}`)
     await this.#log.trim(lsn)
     this.#done = this.#done.filter(record => record.lsn >= lsn)
-    say(`T ${lsn}`)
+    tellLine(`T ${lsn}`)
   }
 
   async #rewind({ lsn, id }: { lsn: number; id: number }): Promise<void> {
-    say(`r ${lsn} ${id} ${this.#nextId}`)
+    tellLine(`r ${lsn} ${id} ${this.#nextId}`)
     await this.#log.rewind(lsn)
     this.#done = this.#done.filter(record => record.lsn < lsn)
-    say(`R ${lsn} ${this.#log.durableLsn}`)
+    tellLine(`R ${lsn} ${this.#log.durableLsn}`)
   }
 }
 
@@ -184,7 +170,7 @@ function begin(order: Order): void {
       : undefined
   const end = wayToEnd(order.kind, worker)
   const reached = (what: Order['from']) => {
-    say(what)
+    tellLine(what)
     if (what === order.from && end !== undefined) setTimeout(end, order.afterMs)
   }
   if (worker !== undefined) worker.on('message', reached)
@@ -192,7 +178,7 @@ function begin(order: Order): void {
 }
 
 if (isMainThread) {
-  say('up')
+  tellLine('up')
   begin(readOrder())
 } else {
   await live(workerData as Order, what => parentPort!.postMessage(what))

@@ -4,10 +4,9 @@
  *
  * Arguments: directory, seed, callers.
  */
-import { writeSync } from 'node:fs'
-import { hasCode } from '../../examples/kv/src/errors.ts'
 import { RiologLevel } from '../../examples/kv/src/index.ts'
 import { Random } from '../support/random.ts'
+import { tellLine } from '../support/tell.ts'
 import { type Change, KEYS, type Report, writtenValue } from './kill-changes.ts'
 
 const [directory, seed, callers] = process.argv.slice(2)
@@ -17,7 +16,7 @@ const db = new RiologLevel(directory, {
   logOptions: { segmentSize: 1 << 20 },
 })
 await db.open()
-writeSync(1, 'ready\n')
+tellLine('ready')
 
 async function call(caller: number): Promise<void> {
   for (let count = 0; ; count++) {
@@ -41,16 +40,8 @@ function operationOf(change: Change) {
   return { type: 'put', key, value } as const
 }
 
-/** Once the pipe has a report, a kill cannot take it back; while it is full, this waits. */
 function tell(report: Report): void {
-  for (;;) {
-    try {
-      writeSync(1, `${JSON.stringify(report)}\n`)
-      return
-    } catch (error) {
-      if (!hasCode(error, 'EAGAIN')) throw error
-    }
-  }
+  tellLine(JSON.stringify(report))
 }
 
 await Promise.all(Array.from({ length: Number(callers) }, (_, caller) => call(caller)))
