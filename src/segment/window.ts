@@ -1,5 +1,5 @@
 /** Large aligned reads of a file, so that walking its groups costs few system calls. */
-import { borrowBuffer, returnBuffer } from '../disk/buffer.ts'
+import { allocateBuffer, borrowBuffer, returnBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
 import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
 import {
@@ -127,7 +127,6 @@ export class Window {
   release(): void {
     this.forget()
     if (this.#buffer !== undefined) returnBuffer(this.#buffer)
-    if (this.#spare !== undefined) returnBuffer(this.#spare)
     this.#buffer = undefined
     this.#spare = undefined
   }
@@ -135,10 +134,8 @@ export class Window {
   /** What was read may have changed since. */
   forget(): void {
     this.#held = undefined
-    const ahead = this.#ahead
+    // The disk may still be writing into its buffer, which nobody else is lent: the read owns it until then.
     this.#ahead = undefined
-    // The disk may still be writing into it.
-    ahead?.done.then(() => returnBuffer(ahead.stretch.buffer))
   }
 
   /** Undefined when what is wanted is not all there. */
@@ -194,7 +191,7 @@ export class Window {
     const from = heldFrom + heldLength
     const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
     if (hold === undefined || length <= 0 || from % this.#alignment !== 0) return
-    const buffer = this.#spare ?? borrowBuffer(CARRY_BYTES + WINDOW_BYTES)
+    const buffer = this.#spare ?? allocateBuffer(CARRY_BYTES + WINDOW_BYTES)
     this.#spare = undefined
     const stretch: Stretch = { file, buffer, from, at: CARRY_BYTES, length: 0 }
     const read = async () => {

@@ -337,6 +337,12 @@ t.test('the evidence on a disk, read by the format alone', async t => {
     await (await open()).close()
     t.equal(provenEnd(device), ends[2], 'an opening tells the manifest')
   })
+  const lying = device.snapshot()
+  lying.damage('0000000000000001.seg', bytes => {
+    new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(72, 2n ** 52n, true)
+    return undefined
+  })
+  t.equal(provenEnd(lying), ends[1], 'a length that no file has is not walked through')
   device.damage('MANIFEST', bytes => new Uint8Array(bytes.length))
   t.equal(provenEnd(device), Number.POSITIVE_INFINITY, 'without a manifest an opening always tells')
 })
