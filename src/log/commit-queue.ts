@@ -4,10 +4,12 @@
  * One commit (a chain of write and fdatasync) is in flight at a time, unless `commitsInFlight` says more;
  * while it is, the next group fills: the sync in flight is the batching window. When it completes, the
  * group's waiters are told, the callers that were waiting append again, and only behind them the next
- * group is cut, sealed and submitted.
+ * group is cut, sealed and submitted. A group that ran full has no more records to wait for, and most of its
+ * commit is the transfer: a large one goes to the disk beside others.
  */
 import type { SyncMode } from '../disk/disk.ts'
 import type { RiologError } from '../errors.ts'
+import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
 import type { Arena, ArenaPool } from './arena-pool.ts'
 import type { Health } from './health.ts'
@@ -18,7 +20,8 @@ export interface CommitQueueParts {
   readonly alignment: number
   /** The end of the log as recovery found it. */
   readonly end: number
-  readonly commitsInFlight: number
+  /** Undefined: one, but more of groups that ran full at {@link LARGE_GROUP_BYTES} or beyond. */
+  readonly commitsInFlight: number | undefined
   readonly sync: SyncMode
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number
@@ -32,6 +35,10 @@ export interface CommitQueueParts {
   /** The durable LSN has moved. */
   readonly onDurable: (durableLsn: number) => void
 }
+
+/** From here on commits beside each other win, and below they lose (docs/DECISIONS.md). */
+const LARGE_GROUP_BYTES = 512 * KIB
+const LARGE_COMMITS_IN_FLIGHT = 4
 
 const resolved = Promise.resolve()
 
@@ -124,7 +131,8 @@ export class CommitQueue {
     this.#position = group.end(this.#alignment)
     this.#closed.push(group)
     // The disk works meanwhile, and would wait for it later.
-    if (this.isBusy || this.#closed.length > 1) this.#sealing(() => group.sealEarly())
+    if (!this.#mayGo(this.#closed[0]) || this.#closed.length > 1)
+      this.#sealing(() => group.sealEarly())
   }
 
   /** A group that does not hold what was counted is a bug; nothing may be written on top of it. */
@@ -135,11 +143,6 @@ export class CommitQueue {
       this.#parts.health.fail(error)
       return undefined
     }
-  }
-
-  /** As many commits are in flight as may be. */
-  get isBusy(): boolean {
-    return this.#unanswered >= this.#parts.commitsInFlight
   }
 
   /** An open group without records gives its arena to the one that replaces it. */
@@ -184,7 +187,14 @@ export class CommitQueue {
 
   /** Cuts as soon as a commit may be in flight, behind what this turn of the event loop appends. */
   cutSoon(): void {
-    if (!this.isBusy) this.#scheduleCut()
+    if (this.#mayGo(this.#closed[0])) this.#scheduleCut()
+  }
+
+  /** Whether a commit of the oldest closed group may be in flight now; without one, of the open group. */
+  #mayGo(oldest: PendingGroup | undefined): boolean {
+    const isLarge = oldest !== undefined && oldest.fill >= LARGE_GROUP_BYTES
+    const most = this.#parts.commitsInFlight ?? (isLarge ? LARGE_COMMITS_IN_FLIGHT : 1)
+    return this.#unanswered < most
   }
 
   /**
@@ -248,7 +258,7 @@ export class CommitQueue {
 
   #cut(): void {
     const { health } = this.#parts
-    while (!this.isBusy && health.poison === undefined) {
+    while (this.#mayGo(this.#closed[0]) && health.poison === undefined) {
       if (this.#closed.length === 0 && this.#mayCut(this.#open)) this.closeOpen()
       const group = this.#closed.shift()
       if (group === undefined) return

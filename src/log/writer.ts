@@ -40,7 +40,7 @@ export interface WriterParts {
   readonly codec: Codec
   /** The longest group that is cut, unless a single record is longer. */
   readonly maxGroupBytes: number
-  readonly commitsInFlight: number
+  readonly commitsInFlight: number | undefined
   readonly sync: SyncMode
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number

@@ -119,7 +119,8 @@ async function held(modes: LogOptions) {
   const holding = withFiles(new SimulatedDisk(new SimulatedDevice()), () => ({
     commit: (...args) => void commits.push(args[5] as Done),
   }))
-  const disk = but(holding, { pause: () => new Promise<void>(() => {}) })
+  const never = { pause: () => new Promise<void>(() => {}) }
+  const disk = modes.maxDelayMs === undefined ? holding : but(holding, never)
   const options = checkOptions({ segmentSize: 1024 * KIB, ...modes })
   const log = await Log.openOn(disk, 'held', options)
   const told: number[] = []
@@ -187,6 +188,41 @@ t.test('a flush ends the delay, and more than the option says is never in flight
     await turn()
   }
   t.equal(commits.length, 3)
+  await log.close()
+})
+
+t.test('groups that ran full go to the disk beside each other, and others one by one', async t => {
+  const { log, commits } = await held({ segmentSize: 16 << 20 })
+  log.append(record(0))
+  await turn()
+  log.append(record(1))
+  await turn()
+  t.equal(commits.length, 1, 'a short one waits for the one in flight')
+  commits[0]()
+  await turn()
+  t.equal(commits.length, 2)
+  // One fits into a group: six that ran full, and one that may get company.
+  for (let i = 0; i < 7; i++) log.append(Buffer.alloc(520 * KIB, i))
+  await turn()
+  t.equal(commits.length, 5, 'four at once, with the short one')
+  const start = log.durableLsn
+  commits[2]()
+  commits[3]()
+  await turn()
+  t.equal(commits.length, 7)
+  t.equal(log.durableLsn, start, 'none counts before the one in front')
+  commits[1]()
+  await turn()
+  t.equal(commits.length, 8)
+  for (let i = 4; i < 8; i++) {
+    t.equal(commits.length, 8, 'the last one waits for all others')
+    commits[i]()
+    await turn()
+  }
+  t.equal(commits.length, 9)
+  commits[8]()
+  await turn()
+  t.equal(log.durableLsn, await log.flush())
   await log.close()
 })
 
