@@ -45,6 +45,16 @@ int64_t dropCache(int fd) noexcept {
 #endif
 }
 
+int64_t allocate(int fd, int64_t fromKiB, int64_t lengthKiB) noexcept {
+#if defined(__linux__)
+  return fallocate(fd, 0, fromKiB * 1024, lengthKiB * 1024);
+#else
+  (void)fd, (void)fromKiB, (void)lengthKiB;
+  errno = EOPNOTSUPP;
+  return -1;
+#endif
+}
+
 int64_t runOnce(const FileCall& call) noexcept {
   switch (call.kind) {
     case FileCall::kOpenAt:
@@ -61,6 +71,8 @@ int64_t runOnce(const FileCall& call) noexcept {
       return dioAlignment(call.fd);
     case FileCall::kGetFlags:
       return fcntl(call.fd, F_GETFL);
+    case FileCall::kAllocate:
+      return allocate(call.fd, call.flags, call.mode);
   }
   return -EINVAL;
 }

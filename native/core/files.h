@@ -40,6 +40,9 @@ struct FileCall {
     kDropCache = 4,     // (fd): what the page cache holds of a synced file is forgotten
     kDioAlignment = 5,  // (fd) -> bytes, 0 where statx(2) does not tell (STATX_DIOALIGN)
     kGetFlags = 6,      // (fd) -> O_* as open(2) and fcntl(2) left them
+    // (fd, flags: first KiB, mode: KiB): takes space that reads as zeros, and grows the file
+    // (fallocate(2)); EOPNOTSUPP where there is no such thing
+    kAllocate = 7,
   };
   Kind kind;
   int fd;

@@ -133,5 +133,22 @@ TEST("open: what is opened does not carry O_NONBLOCK, which a ring would heed") 
   unlink(name);
 }
 
+TEST("allocate: the file grows, reads as zeros, and keeps what it has") {
+  char name[] = "/tmp/riolog-test-XXXXXX";
+  const int fd = mkstemp(name);
+  CHECK_EQUAL(write(fd, "before", 6), ssize_t{6});
+  CHECK_EQUAL(runFileCall({FileCall::kAllocate, fd, "", "", 0, 64}, nullptr), int64_t{0});
+  CHECK_EQUAL(runFileCall({FileCall::kAllocate, fd, "", "", 100, 28}, nullptr), int64_t{0});
+  CHECK_EQUAL(lseek(fd, 0, SEEK_END), off_t{128 * 1024});
+  char bytes[16] = {1};
+  CHECK_EQUAL(pread(fd, bytes, 6, 0), ssize_t{6});
+  CHECK_EQUAL(std::string(bytes, 6), std::string("before"));
+  CHECK_EQUAL(pread(fd, bytes, 1, 110 * 1024), ssize_t{1});
+  CHECK_EQUAL(bytes[0], '\0');
+  CHECK_EQUAL(runFileCall({FileCall::kAllocate, -1, "", "", 0, 4}, nullptr), int64_t{-EBADF});
+  close(fd);
+  unlink(name);
+}
+
 }  // namespace
 }  // namespace riolog::test

@@ -101,6 +101,11 @@ export interface DiskFile {
   read(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<number>
   /** Writes all of it, or throws. Not durable before a sync. */
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void>
+  /**
+   * Takes space for bytes that are not there yet, and read as zeros; false where the file system or the
+   * engine has no such thing (fallocate(2)). Not durable before a sync. @throws SystemError ENOSPC, …
+   */
+  allocate(position: number, length: number): Promise<boolean>
   /** As {@link read}, holding up the thread; bytes that are synced come from the device, not from a cache. */
   readBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): number
   /** As {@link write}, holding up the thread. */

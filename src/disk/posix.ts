@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { errnoName, fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
 import { alignmentOf, DEFAULT_ALIGNMENT } from '../ring/direct-alignment.ts'
+import { KIB } from '../segment/format.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow, SyncMode } from './disk.ts'
 
 /** FileCall::Kind in native/core/files.h */
@@ -12,6 +13,7 @@ const UNLINK_AT = 1
 const RENAME_AT = 2
 const FLOCK = 3
 const DROP_CACHE = 4
+const ALLOCATE = 7
 
 /** macOS has no O_DIRECT; 0 then, and the file counts as not direct. */
 const O_DIRECT = fs.constants.O_DIRECT ?? 0
@@ -231,6 +233,17 @@ export abstract class PosixFile implements DiskFile {
   #dropCache(): void {
     const result = addon().fileCall(DROP_CACHE, this.fd, '', '', 0, 0)
     if (result < 0) throw new SystemError(result, 'posix_fadvise', this.name)
+  }
+
+  async allocate(position: number, length: number): Promise<boolean> {
+    try {
+      await fileCall(ALLOCATE, 'fallocate', this.fd, '', position / KIB, length / KIB)
+      return true
+    } catch (error) {
+      const name = errnoName((error as SystemError).errno)
+      if (name === 'EOPNOTSUPP' || name === 'ENOTSUP' || name === 'ENOSYS') return false
+      throw error
+    }
   }
 
   readBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): number {

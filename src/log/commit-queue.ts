@@ -50,6 +50,7 @@ export class CommitQueue {
   /** What is promised: never inside a batch. */
   #durableLsn: number
   #insideBatch = false
+  #isStreaming = false
   /** The end of everything appended, up to the open group. */
   #position: number
   #open: PendingGroup | undefined
@@ -104,6 +105,11 @@ export class CommitQueue {
   /** True while the disk has not answered a commit. */
   get isAwaited(): boolean {
     return this.#unanswered > 0
+  }
+
+  /** True while groups run full and are large: the disk is the limit, not who appends. */
+  get isStreaming(): boolean {
+    return this.#isStreaming
   }
 
   /** All that is not durable, oldest first. */
@@ -288,6 +294,7 @@ export class CommitQueue {
     const { file, base } = group.segment
     group.submittedAt = performance.now()
     group.sequence = ++this.#submitted
+    this.#isStreaming = length >= LARGE_GROUP_BYTES
     this.#unanswered++
     health.asked()
     const { buffer } = group.arena

@@ -9,16 +9,23 @@ const PIECE_BYTES = 256 * KIB
 const HURRIED_PIECE_BYTES = MIB
 
 /**
+ * How soon the file is wanted. `outrun`: by large groups, which fill files faster than zeros can be written.
+ * Writing into space that is only allocated costs small groups twice as much, and large ones little
+ * (docs/DECISIONS.md).
+ */
+export type Haste = 'none' | 'soon' | 'outrun'
+
+/**
  * Awaited before each write or sync; if it throws, nothing more is written.
  * @param done the part that is written, up to 1
- * @returns whether there is haste
  */
-export type Step = (done: number) => Promise<boolean>
+export type Step = (done: number) => Promise<Haste>
 
 let zeros: DiskBuffer | undefined
 
 /**
- * Locks the file, and writes it full of zeros behind its header block unless it is a recycled one. A
+ * Locks the file, and writes it full of zeros behind its header block unless it is a recycled one, or
+ * takes the space alone. A
  * descriptor that writes a segment holds its lock, so that nobody recycles the file while a write of a
  * killed process may still land in it.
  */
@@ -32,8 +39,10 @@ export async function layOutSegmentFile(
   if (isRecycled) return
   zeros ??= allocateBuffer(HURRIED_PIECE_BYTES)
   for (let at = alignment; at < fileBytes; ) {
-    const hurries = await step(at / fileBytes)
-    const piece = Math.min(hurries ? HURRIED_PIECE_BYTES : PIECE_BYTES, fileBytes - at)
+    const haste = await step(at / fileBytes)
+    const rest = fileBytes - at
+    if (haste === 'outrun' && (await file.allocate(at, rest))) return
+    const piece = Math.min(haste === 'none' ? PIECE_BYTES : HURRIED_PIECE_BYTES, rest)
     await file.write(zeros, 0, piece, at)
     at += piece
   }

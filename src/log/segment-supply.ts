@@ -5,6 +5,7 @@
 import { RiologError, SystemError } from '../errors.ts'
 import type { SegmentRef } from '../segment/header.ts'
 import type { ManifestFile } from './manifest-file.ts'
+import type { Haste } from './segment-file.ts'
 import { Abandoned, type PreparedSegment, SegmentMaker } from './segment-maker.ts'
 
 /** The pause between two pieces of zeros while nobody waits for the segment, in milliseconds. */
@@ -21,6 +22,8 @@ export interface SupplyParts {
   readonly durableLsn: () => number
   /** True while somebody waits for the segment: then it is made without pauses. */
   readonly isAwaited: () => boolean
+  /** True while groups run full and are large. */
+  readonly isStreaming: () => boolean
   /** Bytes that the segment before it has room for. */
   readonly roomLeft: () => number
   /** Lets others go first, for so many milliseconds. */
@@ -90,7 +93,7 @@ export class SegmentSupply {
     const fileBytes = SegmentMaker.fileBytes(manifest.current, 0, batchBytes)
     return maker.prepare(manifest.current, parent, fileBytes, async () => {
       this.#abandonIfStopped()
-      return true
+      return 'soon'
     })
   }
 
@@ -164,16 +167,16 @@ export class SegmentSupply {
    * Commits beside a preparation go first, as long as it keeps ahead of what they fill: an import needs its
    * next segment as fast as the disk can make it.
    * @param done the part of it that is written, up to 1
-   * @returns whether there is haste
    */
-  async #step(done: number): Promise<boolean> {
+  async #step(done: number): Promise<Haste> {
     this.#abandonIfStopped()
-    const { isAwaited, pause, roomLeft } = this.#parts
+    const { isAwaited, isStreaming, pause, roomLeft } = this.#parts
     const filled = 1 - roomLeft() / this.#roomAtFirst
     const hurries = !this.#names || isAwaited() || filled > done * KEPT_AHEAD
     if (!hurries) await pause(PACE_MS)
     this.#abandonIfStopped()
-    return hurries
+    if (!hurries) return 'none'
+    return isStreaming() ? 'outrun' : 'soon'
   }
 
   #abandonIfStopped(): void {

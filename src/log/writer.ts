@@ -123,6 +123,7 @@ export class Writer {
       durableLsn: () => this.durableLsn,
       pause,
       isAwaited: () => !this.#room.isEmpty,
+      isStreaming: () => this.#queue.isStreaming,
       roomLeft: () => (this.#current.hasForked ? this.#current.roomBehind(this.end) : 0),
       onReady: () => {
         health.answered()

@@ -74,6 +74,16 @@ export class SimulatedFile implements DiskFile {
     return this.#port.ask('read', this.name, read, position, length)
   }
 
+  /** As zeros that are written: a power cut may leave any part of them. */
+  allocate(position: number, length: number): Promise<boolean> {
+    return this.#port.later(() => {
+      const zeros = new Uint8Array(length)
+      const write = (effect?: Effect) => this.#writeOnce(zeros, position, effect)
+      this.#port.ask('write', this.name, write, position, length)
+      return true
+    })
+  }
+
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
     return this.#port.later(() => this.writeBlocking(buffer, offset, length, position))
   }

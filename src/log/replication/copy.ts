@@ -13,7 +13,7 @@ import type { ManifestFile } from '../manifest-file.ts'
 import type { CheckedOptions } from '../options.ts'
 import { Reader } from '../reader.ts'
 import { RecyclePool } from '../recycle-pool.ts'
-import { dropFile, layOutSegmentFile, writeHeaderBlock } from '../segment-file.ts'
+import { dropFile, type Haste, layOutSegmentFile, writeHeaderBlock } from '../segment-file.ts'
 import { behind, NOTHING, type Progress } from './progress.ts'
 import { type ChunkGroup, diverged, gap, groupsOf, headerOf, type RawChunk } from './raw-chunk.ts'
 import { RawReader } from './raw-reader.ts'
@@ -304,9 +304,9 @@ export class Copy {
     const file = recycled ?? (await this.#directory.open(name, 'createNew', this.#mode))
     try {
       // Whoever applies a chunk waits for it.
-      const step = async () => {
+      const step = async (): Promise<Haste> => {
         this.#health.refuseIfPoisoned()
-        return true
+        return 'soon'
       }
       await layOutSegmentFile(file, header, recycled !== undefined, step)
       await writeHeaderBlock(file, block)

@@ -1,0 +1,153 @@
+/** Where large groups fill segments faster than zeros can be written, the next one's space is only allocated. */
+import t from 'tap'
+import { allocateBuffer } from '../../src/disk/buffer.ts'
+import type { DiskFile } from '../../src/disk/disk.ts'
+import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { ThreadPoolDisk } from '../../src/disk/threadpool.ts'
+import { UringDisk } from '../../src/disk/uring.ts'
+import { SystemError } from '../../src/errors.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions, type LogOptions } from '../../src/log/options.ts'
+import { onEachEngine, type Test, temporaryDirectory } from '../support/engines.ts'
+import { KIB, recordsOf, withFiles } from '../support/simulated.ts'
+
+const MIB = 1024 * KIB
+const ENOSPC = -28
+
+const payload = (i: number, bytes: number) => Buffer.alloc(bytes, i + 1)
+
+/** Appends so many records of a length as fast as they are taken. */
+async function stream(log: Log, count: number, bytes: number): Promise<void> {
+  for (let i = 0; i < count; ) {
+    try {
+      for (; i < count; i++) log.append(payload(i, bytes))
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'ERR_RIOLOG_BACKPRESSURE') throw error
+      await log.drain()
+    }
+  }
+  await log.flush()
+}
+
+async function isWhole(t: Test, log: Log, count: number, bytes: number): Promise<void> {
+  const records = await recordsOf(log)
+  t.equal(records.length, count)
+  t.ok(records.every(({ data }, i) => data.equals(payload(i, bytes))))
+}
+
+/** A log on a simulated disk that tells what is done to its files. */
+async function watched(options: LogOptions, allocate?: (file: DiskFile) => Promise<boolean>) {
+  const allocated: { position: number; length: number }[] = []
+  const writes: number[] = []
+  const device = new SimulatedDevice()
+  const disk = withFiles(new SimulatedDisk(device), file => ({
+    allocate(position, length) {
+      allocated.push({ position, length })
+      return allocate === undefined ? file.allocate(position, length) : allocate(file)
+    },
+    write(buffer, offset, length, position) {
+      writes.push(length)
+      return file.write(buffer, offset, length, position)
+    },
+  }))
+  const open = () =>
+    Log.openOn(disk, 'streamed', checkOptions({ segmentSize: 16 * MIB, ...options }))
+  return { open, device, allocated, writes }
+}
+
+t.test('an import outruns zeros: the rest of the file is allocated, up to its end', async t => {
+  const { open, device, allocated } = await watched({})
+  const log = await open()
+  await stream(log, 60, MIB / 2)
+  t.ok(allocated.length > 0)
+  const ends = new Set(device.names().map(name => device.bytesOf(name)?.length))
+  t.ok(allocated.every(({ position, length }) => ends.has(position + length)))
+  await isWhole(t, log, 60, MIB / 2)
+  await log.close()
+  const again = await open()
+  await isWhole(t, again, 60, MIB / 2)
+  await again.close()
+})
+
+t.test('short groups are written into zeros, however fast they come', async t => {
+  const { open, allocated, writes } = await watched({ maxGroupBytes: 64 * KIB })
+  const log = await open()
+  await stream(log, 300, 60 * KIB)
+  t.same(allocated, [])
+  t.ok(writes.includes(MIB), 'in haste all the same')
+  await isWhole(t, log, 300, 60 * KIB)
+  await log.close()
+})
+
+t.test('a file system that allocates nothing is given zeros', async t => {
+  const { open, allocated, writes } = await watched({}, async () => false)
+  const log = await open()
+  await stream(log, 60, MIB / 2)
+  t.ok(allocated.length > 0)
+  t.ok(writes.filter(length => length === MIB).length > 8)
+  await isWhole(t, log, 60, MIB / 2)
+  await log.close()
+})
+
+t.test(
+  'no space to allocate: the append is refused, and the log goes on when there is',
+  async t => {
+    let isFull = true
+    const { open } = await watched({}, async () => {
+      if (isFull) throw new SystemError(ENOSPC, 'fallocate')
+      return false
+    })
+    const log = await open()
+    await t.rejects(stream(log, 60, MIB / 2), { code: 'ERR_RIOLOG_NO_SPACE' })
+    await log.flush()
+    const kept = (await recordsOf(log)).length
+    t.ok(kept > 4 && kept < 60)
+    isFull = false
+    let taken = false
+    while (!taken) {
+      try {
+        await log.appendDurable(payload(kept, MIB / 2))
+        taken = true
+      } catch (error) {
+        t.equal(
+          (error as { code: string }).code,
+          'ERR_RIOLOG_NO_SPACE',
+          'an old refusal, told once',
+        )
+      }
+    }
+    await isWhole(t, log, kept + 1, MIB / 2)
+    await log.close()
+  },
+)
+
+onEachEngine(t, 'allocated space reads as zeros, and what is there stays', async (t, engine) => {
+  const disk = engine === 'uring' ? new UringDisk() : new ThreadPoolDisk()
+  const directory = await disk.openDirectory(temporaryDirectory(t), undefined)
+  const file = await directory.open('file', 'createNew', 0o600)
+  const buffer = allocateBuffer(MIB)
+  buffer.bytes.fill(1)
+  await file.write(buffer, 0, 8 * KIB, 0)
+  if (await file.allocate(4 * KIB, MIB - 4 * KIB)) {
+    t.equal(file.size(), MIB)
+    t.equal(await file.read(buffer, 0, MIB, 0), MIB)
+    t.ok(buffer.bytes.subarray(0, 8 * KIB).every(byte => byte === 1))
+    t.ok(buffer.bytes.subarray(8 * KIB).every(byte => byte === 0))
+  } else t.equal(file.size(), 8 * KIB, 'not on this file system')
+  await t.rejects(file.allocate(0, 0), { code: 'ERR_RIOLOG_SYSTEM', syscall: 'fallocate' })
+  file.close()
+  directory.close()
+  await disk.close()
+})
+
+onEachEngine(t, 'what is streamed is there again', async (t, engine) => {
+  const path = temporaryDirectory(t)
+  const options = { engine, segmentSize: 16 * MIB }
+  const log = await Log.open(path, options)
+  await stream(log, 100, MIB / 2)
+  await isWhole(t, log, 100, MIB / 2)
+  await log.close()
+  const again = await Log.open(path, options)
+  await isWhole(t, again, 100, MIB / 2)
+  await again.close()
+})
