@@ -4,12 +4,14 @@
  *
  *   npm install --prefix bench/peers
  *   node --import=tsx bench/kv/ycsb.ts [--seconds 2] [--rounds 3] [--records 10000] [--workloads A,B]
- *     [--distributions uniform,zipfian] [--peers riolog-kv,lmdb] [--directory .] [--json FILE]
+ *     [--distributions uniform,zipfian] [--peers riolog-kv,lmdb] [--directory .] [--json FILE] [--plot FILE]
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import type { TopLevelSpec } from 'vega-lite'
+import { svgOf } from '../../scripts/svg.ts'
 import { median } from '../statistics.ts'
 import { PEERS, type Peer, type PeerName } from './peers.ts'
 import {
@@ -35,6 +37,7 @@ const { values: given } = parseArgs({
     peers: { type: 'string', default: Object.keys(PEERS).join() },
     directory: { type: 'string', default: tmpdir() },
     json: { type: 'string' },
+    plot: { type: 'string' },
   },
 })
 const records = Number(given.records)
@@ -127,6 +130,28 @@ function print({ workload, distribution, opsPerSecond }: Row): void {
   console.log([workload.padEnd(3), distribution.padEnd(9), ...cells].join(''))
 }
 
+function plotOf(rows: readonly Row[]): TopLevelSpec {
+  const values = rows.flatMap(({ workload, distribution, opsPerSecond }) =>
+    Object.entries(opsPerSecond).map(([store, rate]) => ({ workload, distribution, store, rate })),
+  )
+  return {
+    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+    title: `YCSB, ${CALLERS} callers, values of ${VALUE_BYTES} bytes, each write awaited durable: operations/s`,
+    width: 320,
+    height: 60,
+    data: { values },
+    mark: 'bar',
+    encoding: {
+      y: { field: 'store', type: 'nominal', sort: null, title: null },
+      x: { field: 'rate', type: 'quantitative', title: null },
+      row: { field: 'workload', type: 'nominal', title: null },
+      column: { field: 'distribution', type: 'nominal', title: null },
+      color: { field: 'store', type: 'nominal', sort: null, legend: null },
+    },
+    resolve: { scale: { x: 'independent' } },
+  }
+}
+
 async function main(): Promise<void> {
   const directory = mkdtempSync(join(given.directory, 'riolog-ycsb-'))
   const subjects: Subject[] = []
@@ -148,6 +173,7 @@ async function main(): Promise<void> {
     }
     const report = { records, valueBytes: VALUE_BYTES, callers: CALLERS, rounds, rows }
     if (given.json !== undefined) writeFileSync(given.json, JSON.stringify(report, undefined, 2))
+    if (given.plot !== undefined) writeFileSync(given.plot, await svgOf(plotOf(rows)))
   } finally {
     for (const { peer } of subjects) await peer.close()
     rmSync(directory, { recursive: true, force: true })
