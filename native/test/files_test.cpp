@@ -142,9 +142,9 @@ TEST("allocate: the file grows, reads as zeros, and keeps what it has") {
   CHECK_EQUAL(lseek(fd, 0, SEEK_END), off_t{128 * 1024});
   char bytes[16] = {1};
   CHECK_EQUAL(pread(fd, bytes, 6, 0), ssize_t{6});
-  CHECK_EQUAL(std::string(bytes, 6), std::string("before"));
+  CHECK(std::string(bytes, 6) == "before");
   CHECK_EQUAL(pread(fd, bytes, 1, 110 * 1024), ssize_t{1});
-  CHECK_EQUAL(bytes[0], '\0');
+  CHECK(bytes[0] == 0);
   CHECK_EQUAL(runFileCall({FileCall::kAllocate, -1, "", "", 0, 4}, nullptr), int64_t{-EBADF});
   close(fd);
   unlink(name);

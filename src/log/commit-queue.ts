@@ -265,9 +265,11 @@ export class CommitQueue {
   #cut(): void {
     const { health } = this.#parts
     while (this.#mayGo(this.#closed[0]) && health.poison === undefined) {
-      if (this.#closed.length === 0 && this.#mayCut(this.#open)) this.closeOpen()
+      const ranFull = this.#closed.length > 0
+      if (!ranFull && this.#mayCut(this.#open)) this.closeOpen()
       const group = this.#closed.shift()
       if (group === undefined) return
+      this.#isStreaming = ranFull && group.fill >= LARGE_GROUP_BYTES
       this.#submit(group)
     }
   }
@@ -294,7 +296,6 @@ export class CommitQueue {
     const { file, base } = group.segment
     group.submittedAt = performance.now()
     group.sequence = ++this.#submitted
-    this.#isStreaming = length >= LARGE_GROUP_BYTES
     this.#unanswered++
     health.asked()
     const { buffer } = group.arena
