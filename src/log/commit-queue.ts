@@ -137,8 +137,7 @@ export class CommitQueue {
     this.#position = group.end(this.#alignment)
     this.#closed.push(group)
     // The disk works meanwhile, and would wait for it later.
-    if (!this.#mayGo(this.#closed[0]) || this.#closed.length > 1)
-      this.#sealing(() => group.sealEarly())
+    if (!this.#mayGo() || this.#closed.length > 1) this.#sealing(() => group.sealEarly())
   }
 
   /** A group that does not hold what was counted is a bug; nothing may be written on top of it. */
@@ -193,12 +192,12 @@ export class CommitQueue {
 
   /** Cuts as soon as a commit may be in flight, behind what this turn of the event loop appends. */
   cutSoon(): void {
-    if (this.#mayGo(this.#closed[0])) this.#scheduleCut()
+    if (this.#mayGo()) this.#scheduleCut()
   }
 
   /** Whether a commit of the oldest closed group may be in flight now; without one, of the open group. */
-  #mayGo(oldest: PendingGroup | undefined): boolean {
-    const isLarge = oldest !== undefined && oldest.fill >= LARGE_GROUP_BYTES
+  #mayGo(): boolean {
+    const isLarge = this.#closed.length > 0 && this.#closed[0].fill >= LARGE_GROUP_BYTES
     const most = this.#parts.commitsInFlight ?? (isLarge ? LARGE_COMMITS_IN_FLIGHT : 1)
     return this.#unanswered < most
   }
@@ -264,7 +263,7 @@ export class CommitQueue {
 
   #cut(): void {
     const { health } = this.#parts
-    while (this.#mayGo(this.#closed[0]) && health.poison === undefined) {
+    while (this.#mayGo() && health.poison === undefined) {
       const ranFull = this.#closed.length > 0
       if (!ranFull && this.#mayCut(this.#open)) this.closeOpen()
       const group = this.#closed.shift()

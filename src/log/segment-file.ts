@@ -24,9 +24,8 @@ export type Step = (done: number) => Promise<Haste>
 let zeros: DiskBuffer | undefined
 
 /**
- * Locks the file, and writes it full of zeros behind its header block unless it is a recycled one, or
- * takes the space alone. A
- * descriptor that writes a segment holds its lock, so that nobody recycles the file while a write of a
+ * Locks the file, and writes it full of zeros behind its header block, or where those are outrun takes the
+ * space alone; a recycled one has its bytes. A descriptor that writes a segment holds its lock, so that nobody recycles the file while a write of a
  * killed process may still land in it.
  */
 export async function layOutSegmentFile(

@@ -121,6 +121,18 @@ t.test(
   },
 )
 
+t.test('simulated space is whole, also where a write of it is cut short', async t => {
+  const device = new SimulatedDevice()
+  const directory = await new SimulatedDisk(device).openDirectory('/')
+  const file = await directory.open('file', 'createNew', 0)
+  let cuts = 0
+  device.interference = ({ kind }) =>
+    kind === 'write' && cuts++ === 0 ? { kind: 'short', bytes: 4 * KIB } : undefined
+  t.ok(await file.allocate(4 * KIB, 60 * KIB))
+  t.equal(cuts, 2, 'it went on')
+  t.equal(file.size(), 64 * KIB)
+})
+
 onEachEngine(t, 'allocated space reads as zeros, and what is there stays', async (t, engine) => {
   const disk = engine === 'uring' ? new UringDisk() : new ThreadPoolDisk()
   const directory = await disk.openDirectory(temporaryDirectory(t), undefined)

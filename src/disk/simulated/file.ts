@@ -77,9 +77,7 @@ export class SimulatedFile implements DiskFile {
   /** As zeros that are written: a power cut may leave any part of them. */
   allocate(position: number, length: number): Promise<boolean> {
     return this.#port.later(() => {
-      const zeros = new Uint8Array(length)
-      const write = (effect?: Effect) => this.#writeOnce(zeros, position, effect)
-      this.#port.ask('write', this.name, write, position, length)
+      this.#writeAll(new Uint8Array(length), position)
       return true
     })
   }
@@ -88,15 +86,19 @@ export class SimulatedFile implements DiskFile {
     return this.#port.later(() => this.writeBlocking(buffer, offset, length, position))
   }
 
-  /** Goes on behind a short write, as an engine does. */
   writeBlocking(buffer: DiskBuffer, offset: number, length: number, position: number): void {
     checkDirect(buffer, offset, length, position)
+    this.#writeAll(buffer.bytes.subarray(offset, offset + length), position)
+  }
+
+  /** Goes on behind a short write, as an engine does. */
+  #writeAll(bytes: Uint8Array, position: number): void {
     let written = 0
-    while (written < length) {
-      const [at, rest] = [position + written, length - written]
-      const bytes = buffer.bytes.subarray(offset + written, offset + length)
-      const write = (effect?: Effect) => this.#writeOnce(bytes, at, effect)
-      written += this.#port.ask('write', this.name, write, at, rest)
+    while (written < bytes.length) {
+      const at = position + written
+      const rest = bytes.subarray(written)
+      const write = (effect?: Effect) => this.#writeOnce(rest, at, effect)
+      written += this.#port.ask('write', this.name, write, at, rest.length)
     }
   }
 
