@@ -158,7 +158,7 @@ t.test('a view reads its values whatever is written, moved and trimmed since', a
   const view = store.view()
   for (let i = 0; i < 500; i++) await put(store, 'key', 'new'.padEnd(1000))
   await store.checkpoint()
-  const old = view.map.get(Buffer.from('key'))!
+  const old = view.map.get('key')!
   t.equal(String(await store.load(old)), 'old'.padEnd(1000))
   t.equal(store.log.trimLsn, 0)
   view.close()
@@ -171,7 +171,7 @@ t.test('a view reads its values whatever is written, moved and trimmed since', a
 t.test('a move does not undo what was written meanwhile', async t => {
   const device = new SimulatedDevice()
   const store = await openStore(device, { largeBytes: 100, checkpointBytes: 1024 * KIB })
-  const key = Buffer.from('key')
+  const key = 'key'
   await put(store, 'key', 'old'.padEnd(200))
   const { lsn } = store.map.get(key) as { lsn: number }
   const value = Buffer.from('old'.padEnd(200))

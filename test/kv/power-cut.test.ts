@@ -63,7 +63,7 @@ function isSame(one: Content, other: Content): boolean {
 }
 
 function operationOf(random: Random): Operation {
-  const key = Buffer.from(`key ${random.int(0, 12)}`)
+  const key = `key ${random.int(0, 12)}`
   if (random.chance(0.2)) return { type: 'del', key }
   const length = random.chance(0.3) ? random.int(200, 6000) : random.int(0, 199)
   return { type: 'put', key, value: Buffer.alloc(length, `${random.int(0, 1_000_000)} `) }

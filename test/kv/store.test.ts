@@ -13,9 +13,9 @@ t.test('puts, deletes and batches are there after an opening, by the log alone',
   await put(store, 'b', '2')
   await store.write(
     [
-      { type: 'put', key: Buffer.from('c'), value: Buffer.from('') },
-      { type: 'del', key: Buffer.from('a') },
-      { type: 'put', key: Buffer.from('b'), value: Buffer.from('3') },
+      { type: 'put', key: 'c', value: Buffer.from('') },
+      { type: 'del', key: 'a' },
+      { type: 'put', key: 'b', value: Buffer.from('3') },
     ],
     true,
   )
@@ -128,14 +128,14 @@ t.test('what is handed out may be changed', async t => {
   const value = Buffer.from('value')
   const writing = put(store, 'key', value)
   await writing
-  const found = await store.load(store.map.get(Buffer.from('key'))!)
+  const found = await store.load(store.map.get('key')!)
   found.fill(0)
   t.equal(await get(store, 'key'), 'value')
   await store.close()
 })
 
 t.test('records that this version does not know are refused, not skipped', async t => {
-  const put = encodeBatch([{ type: 'put', key: Buffer.from('k'), value: Buffer.from('value') }])
+  const put = encodeBatch([{ type: 'put', key: 'k', value: Buffer.from('value') }])
   const future = Buffer.from(put)
   future[0]++
   const cases: [string, Buffer, string][] = [

@@ -15,16 +15,16 @@ export async function openStore(
 }
 
 export function put(store: Store, key: string, value: string | Buffer, sync = true): Promise<void> {
-  const operation = { type: 'put', key: Buffer.from(key), value: Buffer.from(value) } as const
+  const operation = { type: 'put', key, value: Buffer.from(value) } as const
   return store.write([operation], sync)
 }
 
 export function del(store: Store, key: string): Promise<void> {
-  return store.write([{ type: 'del', key: Buffer.from(key) }], true)
+  return store.write([{ type: 'del', key }], true)
 }
 
 export async function get(store: Store, key: string): Promise<string | undefined> {
-  const value = store.map.get(Buffer.from(key))
+  const value = store.map.get(key)
   return value && String(await store.load(value))
 }
 
@@ -32,7 +32,7 @@ export async function contentOf(store: Store): Promise<Map<string, string>> {
   const content = new Map<string, string>()
   const cursor = store.map.cursor()
   for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
-    content.set(String(entry[0]), String(await store.load(entry[1])))
+    content.set(entry[0], String(await store.load(entry[1])))
   }
   return content
 }

@@ -13,7 +13,7 @@
  * block to block, so that one that is lost, twice or out of place is found, as a missing end is.
  */
 import { crc32 } from 'node:zlib'
-import { ByteReader, ByteWriter, chunkBytes, varintBytes } from './bytes.ts'
+import { ByteReader, ByteWriter, chunkBytes, type Key, varintBytes } from './bytes.ts'
 import type { CheckpointFile, CheckpointFiles } from './checkpoint-files.ts'
 import { KvError } from './errors.ts'
 import { OrderedMap } from './ordered-map.ts'
@@ -94,14 +94,14 @@ async function writeEntries(blocks: BlockWriter, map: OrderedMap<Value>): Promis
   if (bytes > 0) await blocks.write(parts)
 }
 
-function encodeEntry(key: Buffer, value: Value): Buffer {
+function encodeEntry(key: Key, value: Value): Buffer {
   if (!isStored(value)) {
     const length = 1 + chunkBytes(key) + chunkBytes(value)
-    return new ByteWriter(length).byte(IN_MEMORY).chunk(key).chunk(value).bytes
+    return new ByteWriter(length).byte(IN_MEMORY).key(key).chunk(value).bytes
   }
   const { lsn, offset, length } = value
   const numbers = varintBytes(lsn) + varintBytes(offset) + varintBytes(length)
-  const writer = new ByteWriter(1 + chunkBytes(key) + numbers).byte(STORED).chunk(key)
+  const writer = new ByteWriter(1 + chunkBytes(key) + numbers).byte(STORED).key(key)
   return writer.varint(lsn).varint(offset).varint(length).bytes
 }
 
@@ -164,7 +164,7 @@ function checkHead(reader: ByteReader, lsn: number, uuid: string): void {
 
 function withEntry(map: OrderedMap<Value>, reader: ByteReader): OrderedMap<Value> {
   const kind = reader.byte()
-  const key = Buffer.from(reader.chunk())
+  const key = reader.key()
   if (kind === IN_MEMORY) return map.set(key, Buffer.from(reader.chunk()))
   if (kind !== STORED) throw damaged(`an entry of an unknown kind: ${kind}`)
   const [lsn, offset, length] = [reader.varint(), reader.varint(), reader.varint()]

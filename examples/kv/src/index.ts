@@ -1,3 +1,4 @@
+export { type Key, keyBytes, keyOf } from './bytes.ts'
 export type { CheckpointFile, CheckpointFiles } from './checkpoint-files.ts'
 export { KvError, type KvErrorCode } from './errors.ts'
 export { RiologLevel, type RiologLevelOptions, type WriteOptions } from './level.ts'

@@ -7,6 +7,8 @@ import {
   AbstractSnapshot,
   AbstractValueIterator,
 } from 'abstract-level'
+import { keyBytes, keyOf } from './bytes.ts'
+import type { Entry } from './ordered-map.ts'
 import { type Range, RangeWalk } from './range.ts'
 import type { Operation } from './record.ts'
 import { Store, type StoreOptions, type View } from './store.ts'
@@ -76,29 +78,29 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
   }
 
   async _get(key: Buffer, options: ReadOptions): Promise<Buffer | undefined> {
-    return this.#load(this.#map(options).get(key))
+    return this.#load(this.#map(options).get(keyOf(key)))
   }
 
   async _getMany(keys: Buffer[], options: ReadOptions): Promise<(Buffer | undefined)[]> {
     const map = this.#map(options)
-    return Promise.all(keys.map(key => this.#load(map.get(key))))
+    return Promise.all(keys.map(key => this.#load(map.get(keyOf(key)))))
   }
 
   async _has(key: Buffer, options: ReadOptions): Promise<boolean> {
-    return this.#map(options).has(key)
+    return this.#map(options).has(keyOf(key))
   }
 
   async _hasMany(keys: Buffer[], options: ReadOptions): Promise<boolean[]> {
     const map = this.#map(options)
-    return keys.map(key => map.has(key))
+    return keys.map(key => map.has(keyOf(key)))
   }
 
   _put(key: Buffer, value: Buffer, options: WriteOptions): Promise<void> {
-    return this.#write([{ type: 'put', key, value }], options)
+    return this.#write([{ type: 'put', key: keyOf(key), value }], options)
   }
 
   _del(key: Buffer, options: WriteOptions): Promise<void> {
-    return this.#write([{ type: 'del', key }], options)
+    return this.#write([{ type: 'del', key: keyOf(key) }], options)
   }
 
   _batch(operations: Operation[], options: WriteOptions): Promise<void> {
@@ -199,7 +201,7 @@ class Reading {
   }
 
   seek(key: Buffer): void {
-    this.#walk.seek(key)
+    this.#walk.seek(keyOf(key))
   }
 
   load(value: Value): Promise<Buffer> {
@@ -230,9 +232,8 @@ class EntryIterator<D, K, V> extends AbstractIterator<D, K, V> {
     return Promise.all(this.#reading.many(size).map(entry => this.#loaded(entry)))
   }
 
-  async #loaded([key, value]: readonly [Buffer, Value]) {
-    // The caller may change what it gets, and the key is the map's.
-    return [Buffer.from(key), this.#hasValues ? await this.#reading.load(value) : undefined]
+  async #loaded([key, value]: Entry<Value>) {
+    return [keyBytes(key), this.#hasValues ? await this.#reading.load(value) : undefined]
   }
 
   _seek(key: Buffer): void {
@@ -254,11 +255,11 @@ class KeyIterator<D, K> extends AbstractKeyIterator<D, K> {
 
   async _next() {
     const entry = this.#reading.next()
-    return entry && Buffer.from(entry[0])
+    return entry && keyBytes(entry[0])
   }
 
   async _nextv(size: number) {
-    return this.#reading.many(size).map(([key]) => Buffer.from(key))
+    return this.#reading.many(size).map(([key]) => keyBytes(key))
   }
 
   _seek(key: Buffer): void {

@@ -9,17 +9,19 @@
  *        Leaf  a b f          m q x     at most WIDTH keys each
  * ```
  */
+import type { Key } from './bytes.ts'
+
 const WIDTH = 64
 /** A node that became this short is joined with its neighbour where both fit into one. */
 const SHORT = WIDTH / 4
 
-export type Entry<V> = readonly [key: Buffer, value: V]
+export type Entry<V> = readonly [key: Key, value: V]
 
 class Leaf<V> {
-  readonly keys: readonly Buffer[]
+  readonly keys: readonly Key[]
   readonly values: readonly V[]
 
-  constructor(keys: readonly Buffer[], values: readonly V[]) {
+  constructor(keys: readonly Key[], values: readonly V[]) {
     this.keys = keys
     this.values = values
   }
@@ -34,11 +36,11 @@ class Leaf<V> {
 }
 
 class Branch<V> {
-  readonly keys: readonly Buffer[]
+  readonly keys: readonly Key[]
   readonly children: readonly Node<V>[]
 
-  constructor(children: readonly Node<V>[]) {
-    this.keys = children.map(child => child.keys[0])
+  constructor(children: readonly Node<V>[], keys: readonly Key[] = firstKeys(children)) {
+    this.keys = keys
     this.children = children
   }
 
@@ -50,8 +52,15 @@ class Branch<V> {
     return new Branch([...this.children, ...next.children])
   }
 
+  /** With other nodes in the place of one child. */
+  with(index: number, nodes: readonly Node<V>[]): Branch<V> {
+    const children = replaced(this.children, index, nodes)
+    const isSame = nodes.length === 1 && nodes[0].keys[0] === this.keys[index]
+    return isSame ? new Branch(children, this.keys) : new Branch(children)
+  }
+
   /** The child in whose range a key is. */
-  indexFor(key: Uint8Array): number {
+  indexFor(key: Key): number {
     return Math.max(0, countUpTo(this.keys, key) - 1)
   }
 }
@@ -72,25 +81,24 @@ export class OrderedMap<V> {
     this.size = size
   }
 
-  get(key: Uint8Array): V | undefined {
+  get(key: Key): V | undefined {
     let node = this.#root
     while (node instanceof Branch) node = node.children[node.indexFor(key)]
     const index = countBelow(node.keys, key)
-    return isAt(node.keys, index, key) ? node.values[index] : undefined
+    return node.keys[index] === key ? node.values[index] : undefined
   }
 
-  has(key: Uint8Array): boolean {
+  has(key: Key): boolean {
     return this.get(key) !== undefined
   }
 
-  /** @param key kept as it is: nobody may change its bytes any more */
-  set(key: Buffer, value: V): OrderedMap<V> {
+  set(key: Key, value: V): OrderedMap<V> {
     const size = this.has(key) ? this.size : this.size + 1
     const nodes = withKey(this.#root, key, value)
     return new OrderedMap(nodes.length === 1 ? nodes[0] : new Branch(nodes), size)
   }
 
-  delete(key: Uint8Array): OrderedMap<V> {
+  delete(key: Key): OrderedMap<V> {
     if (!this.has(key)) return this
     let root = withoutKey(this.#root, key)
     while (root instanceof Branch && root.children.length === 1) root = root.children[0]
@@ -98,7 +106,7 @@ export class OrderedMap<V> {
   }
 
   /** The first entry at or behind a key, or at or before it. `beyond`: not the one of the key itself. */
-  nearest(key: Uint8Array | undefined, reverse: boolean, beyond: boolean): Place<V> | undefined {
+  nearest(key: Key | undefined, reverse: boolean, beyond: boolean): Place<V> | undefined {
     const edge = reverse ? lastOf(this.#root) : firstOf(this.#root)
     if (key === undefined) return edge.leaf.keys.length === 0 ? undefined : edge
     let node = this.#root
@@ -116,7 +124,7 @@ export class OrderedMap<V> {
   }
 
   /** Walks from a key on, that one included unless `beyond`; without a key from the end of the map. */
-  cursor(key?: Uint8Array, reverse = false, beyond = false): Cursor<V> {
+  cursor(key?: Key, reverse = false, beyond = false): Cursor<V> {
     return new Cursor(this, key, reverse, beyond)
   }
 }
@@ -128,7 +136,7 @@ export class Cursor<V> {
   #leaf: Leaf<V> | undefined
   #index = 0
 
-  constructor(map: OrderedMap<V>, key: Uint8Array | undefined, reverse: boolean, beyond: boolean) {
+  constructor(map: OrderedMap<V>, key: Key | undefined, reverse: boolean, beyond: boolean) {
     this.#map = map
     this.#reverse = reverse
     this.#enter(map.nearest(key, reverse, beyond))
@@ -164,21 +172,21 @@ function lastOf<V>(node: Node<V>): Place<V> {
 }
 
 /** One node, or two where one would be too wide. */
-function withKey<V>(node: Node<V>, key: Buffer, value: V): Node<V>[] {
+function withKey<V>(node: Node<V>, key: Key, value: V): Node<V>[] {
   if (node instanceof Branch) {
     const index = node.indexFor(key)
-    return halves(
-      new Branch(replaced(node.children, index, withKey(node.children[index], key, value))),
-    )
+    return halves(node.with(index, withKey(node.children[index], key, value)))
   }
   const index = countBelow(node.keys, key)
-  const removed = isAt(node.keys, index, key) ? 1 : 0
-  const keys = replaced(node.keys, index, [key], removed)
-  return halves(new Leaf(keys, replaced(node.values, index, [value], removed)))
+  if (node.keys[index] === key) {
+    return [new Leaf(node.keys, replaced(node.values, index, [value]))]
+  }
+  const keys = replaced(node.keys, index, [key], 0)
+  return halves(new Leaf(keys, replaced(node.values, index, [value], 0)))
 }
 
 /** The key is there. A node without keys comes back where it was the last one. */
-function withoutKey<V>(node: Node<V>, key: Uint8Array): Node<V> {
+function withoutKey<V>(node: Node<V>, key: Key): Node<V> {
   if (node instanceof Leaf) {
     const index = countBelow(node.keys, key)
     return new Leaf(replaced(node.keys, index, []), replaced(node.values, index, []))
@@ -205,33 +213,32 @@ function halves<V>(node: Node<V>): Node<V>[] {
   return length <= WIDTH ? [node] : [node.slice(0, length >> 1), node.slice(length >> 1)]
 }
 
+function firstKeys<V>(children: readonly Node<V>[]): Key[] {
+  return children.map(child => child.keys[0])
+}
+
 function replaced<T>(all: readonly T[], index: number, by: readonly T[], removed = 1): T[] {
   const copy = all.slice()
-  copy.splice(index, removed, ...by)
+  // What most writes do, and several times as fast.
+  if (by.length === 1 && removed === 1) copy[index] = by[0]
+  else copy.splice(index, removed, ...by)
   return copy
 }
 
 /** How many keys are less. */
-function countBelow(keys: readonly Buffer[], key: Uint8Array): number {
-  return count(keys, key, -1)
-}
-
-/** How many keys are less or the same. */
-function countUpTo(keys: readonly Buffer[], key: Uint8Array): number {
-  return count(keys, key, 0)
-}
-
-function count(keys: readonly Buffer[], key: Uint8Array, most: -1 | 0): number {
+function countBelow(keys: readonly Key[], key: Key): number {
   let low = 0
   let high = keys.length
   while (low < high) {
     const middle = (low + high) >> 1
-    if (Buffer.compare(keys[middle], key) <= most) low = middle + 1
+    if (keys[middle] < key) low = middle + 1
     else high = middle
   }
   return low
 }
 
-function isAt(keys: readonly Buffer[], index: number, key: Uint8Array): boolean {
-  return index < keys.length && Buffer.compare(keys[index], key) === 0
+/** How many keys are less or the same. */
+function countUpTo(keys: readonly Key[], key: Key): number {
+  const index = countBelow(keys, key)
+  return keys[index] === key ? index + 1 : index
 }

@@ -1,16 +1,17 @@
 /** A walk through a part of a map, as Level's iterators take it. */
+import { type Key, keyOf } from './bytes.ts'
 import { type Cursor, type Entry, OrderedMap } from './ordered-map.ts'
 
 export interface Range {
-  readonly gt?: Uint8Array
-  readonly gte?: Uint8Array
-  readonly lt?: Uint8Array
-  readonly lte?: Uint8Array
+  readonly gt?: Buffer
+  readonly gte?: Buffer
+  readonly lt?: Buffer
+  readonly lte?: Buffer
   readonly reverse?: boolean
 }
 
 interface Bound {
-  readonly key: Uint8Array
+  readonly key: Key
   /** The key itself is not in the range. */
   readonly beyond: boolean
 }
@@ -39,28 +40,27 @@ export class RangeWalk<V> {
   }
 
   /** Goes on at a key; one outside the range ends the walk. */
-  seek(key: Uint8Array): void {
+  seek(key: Key): void {
     const outside = this.#isBefore(key) || this.#isBehind(key)
     const map = outside ? new OrderedMap<V>() : this.#map
     this.#cursor = map.cursor(key, this.#reverse)
   }
 
-  #isBefore(key: Uint8Array): boolean {
+  #isBefore(key: Key): boolean {
     return this.#first !== undefined && this.#isOutside(key, this.#first, this.#reverse)
   }
 
-  #isBehind(key: Uint8Array): boolean {
+  #isBehind(key: Key): boolean {
     return this.#last !== undefined && this.#isOutside(key, this.#last, !this.#reverse)
   }
 
-  #isOutside(key: Uint8Array, bound: Bound, isUpper: boolean): boolean {
-    const order = Buffer.compare(key, bound.key)
-    if (order === 0) return bound.beyond
-    return order > 0 === isUpper
+  #isOutside(key: Key, bound: Bound, isUpper: boolean): boolean {
+    if (key === bound.key) return bound.beyond
+    return key > bound.key === isUpper
   }
 }
 
-function boundOf(included?: Uint8Array, excluded?: Uint8Array): Bound | undefined {
-  if (included !== undefined) return { key: included, beyond: false }
-  return excluded && { key: excluded, beyond: true }
+function boundOf(included?: Buffer, excluded?: Buffer): Bound | undefined {
+  if (included !== undefined) return { key: keyOf(included), beyond: false }
+  return excluded && { key: keyOf(excluded), beyond: true }
 }

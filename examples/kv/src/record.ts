@@ -13,7 +13,7 @@
  * A batch is one record because a record is what the log keeps whole: after a crash all of it is there, or
  * nothing. Checksums and the total length are the log's, so a record needs neither.
  */
-import { ByteReader, ByteWriter, chunkBytes, varintBytes } from './bytes.ts'
+import { ByteReader, ByteWriter, chunkBytes, type Key, varintBytes } from './bytes.ts'
 import { KvError } from './errors.ts'
 
 export const VERSION = 1
@@ -22,15 +22,15 @@ const PUT = 1
 const MOVE = 2
 
 export type Operation =
-  | { readonly type: 'del'; readonly key: Uint8Array }
-  | { readonly type: 'put'; readonly key: Uint8Array; readonly value: Uint8Array }
+  | { readonly type: 'del'; readonly key: Key }
+  | { readonly type: 'put'; readonly key: Key; readonly value: Uint8Array }
   /**
    * The value that the record at `from` gave to the key, again: so that the old record can be trimmed. It
    * does nothing when the key has another value by then.
    */
   | {
       readonly type: 'move'
-      readonly key: Uint8Array
+      readonly key: Key
       readonly from: number
       readonly value: Uint8Array
     }
@@ -41,7 +41,7 @@ export function encodeBatch(operations: readonly Operation[]): Buffer {
   const writer = new ByteWriter(length).byte(VERSION)
   for (const operation of operations) {
     writer.byte(operation.type === 'put' ? PUT : operation.type === 'del' ? DEL : MOVE)
-    writer.chunk(operation.key)
+    writer.key(operation.key)
     if (operation.type === 'move') writer.varint(operation.from)
     if (operation.type !== 'del') writer.chunk(operation.value)
   }
@@ -56,8 +56,8 @@ function operationBytes(operation: Operation): number {
 }
 
 /**
- * Calls `apply` with each operation, and with the place of its value in the record. Keys and values are
- * views of the record's bytes.
+ * Calls `apply` with each operation, and with the place of its value in the record. Values are views
+ * of the record's bytes.
  * @throws ERR_KV_CORRUPT, ERR_KV_FUTURE_VERSION
  */
 export function decodeBatch(
@@ -78,7 +78,7 @@ export function decodeBatch(
 
 function decodeOperation(reader: ByteReader): Operation {
   const kind = reader.byte()
-  const key = reader.chunk()
+  const key = reader.key()
   if (kind === DEL) return { type: 'del', key }
   if (kind === PUT) return { type: 'put', key, value: reader.chunk() }
   if (kind === MOVE) return { type: 'move', key, from: reader.varint(), value: reader.chunk() }

@@ -22,9 +22,9 @@ export function apply(state: State, lsn: number, record: Buffer, largeBytes: num
     else if (operation.type === 'put' || isMoved(map, operation)) {
       const { key, value } = operation
       const { length } = value
+      // A copy: a view would keep the whole record in memory for as long as one of its values lives.
       const kept = length < largeBytes ? Buffer.from(value) : { lsn, offset, length }
-      // Copies: a view would keep the whole record in memory for as long as one of its keys lives.
-      map = map.set(Buffer.from(key), kept)
+      map = map.set(key, kept)
     }
   })
   // An LSN is a place, so the next record is at the next number or behind it.
