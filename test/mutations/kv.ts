@@ -71,7 +71,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'order',
     name: 'a checkpoint begins, and moves values, in the middle of a replay',
     file: store,
-    from: 'store.#apply(lsn, data)',
+    from: 'store.#apply(lsn, Buffer.from(data))',
     to: 'store.#apply(lsn, data)\n        store.#checkpointIfDue()',
     tests: checkpoints,
   },

@@ -29,6 +29,10 @@ interface ReadOptions {
   readonly snapshot?: Snapshot
 }
 
+type LevelOperation =
+  | { readonly type: 'del'; readonly key: Buffer }
+  | { readonly type: 'put'; readonly key: Buffer; readonly value: Buffer }
+
 type RangeOptions = Range & ReadOptions & { readonly limit: number; readonly values?: boolean }
 
 /** Keys that `clear` deletes with one record. */
@@ -103,8 +107,9 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
     return this.#write([{ type: 'del', key: keyOf(key) }], options)
   }
 
-  _batch(operations: Operation[], options: WriteOptions): Promise<void> {
-    return this.#write(operations, options)
+  _batch(operations: LevelOperation[], options: WriteOptions): Promise<void> {
+    const ours = operations.map(operation => ({ ...operation, key: keyOf(operation.key) }))
+    return this.#write(ours, options)
   }
 
   async _clear(options: RangeOptions): Promise<void> {

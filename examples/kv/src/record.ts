@@ -23,7 +23,7 @@ const MOVE = 2
 
 export type Operation =
   | { readonly type: 'del'; readonly key: Key }
-  | { readonly type: 'put'; readonly key: Key; readonly value: Uint8Array }
+  | { readonly type: 'put'; readonly key: Key; readonly value: Buffer }
   /**
    * The value that the record at `from` gave to the key, again: so that the old record can be trimmed. It
    * does nothing when the key has another value by then.
@@ -32,7 +32,7 @@ export type Operation =
       readonly type: 'move'
       readonly key: Key
       readonly from: number
-      readonly value: Uint8Array
+      readonly value: Buffer
     }
 
 export function encodeBatch(operations: readonly Operation[]): Buffer {

@@ -14,7 +14,10 @@ export interface State {
 
 export const NOTHING: State = { map: new OrderedMap<Value>(), lsn: 0 }
 
-/** @param largeBytes a value of so many bytes or more is left in the log */
+/**
+ * @param record the state's from now on: values may be views of it
+ * @param largeBytes a value of so many bytes or more is left in the log
+ */
 export function apply(state: State, lsn: number, record: Buffer, largeBytes: number): State {
   let { map } = state
   decodeBatch(record, (operation, offset) => {
@@ -22,9 +25,9 @@ export function apply(state: State, lsn: number, record: Buffer, largeBytes: num
     else if (operation.type === 'put' || isMoved(map, operation)) {
       const { key, value } = operation
       const { length } = value
-      // A copy: a view would keep the whole record in memory for as long as one of its values lives.
-      const kept = length < largeBytes ? Buffer.from(value) : { lsn, offset, length }
-      map = map.set(key, kept)
+      if (length >= largeBytes) map = map.set(key, { lsn, offset, length })
+      // A view keeps the record in memory for as long as it lives: only where the value is most of it.
+      else map = map.set(key, 2 * length > record.length ? value : Buffer.from(value))
     }
   })
   // An LSN is a place, so the next record is at the next number or behind it.

@@ -94,7 +94,8 @@ export class Store {
       const store = new Store(log, files, await lastCheckpoint(log, files), options)
       await removeBefore(files, store.#state.lsn)
       for await (const { lsn, data } of log.scan({ from: store.#state.lsn })) {
-        store.#apply(lsn, data)
+        // What a scan hands out is part of something larger.
+        store.#apply(lsn, Buffer.from(data))
       }
       // Not before: a checkpoint writes, and what is written is applied behind all that is there.
       store.#checkpointIfDue()
