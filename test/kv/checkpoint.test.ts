@@ -164,7 +164,7 @@ t.test('a view reads its values whatever is written, moved and trimmed since', a
   view.close()
   await store.checkpoint()
   t.ok(store.log.trimLsn > 0, 'what the view held back is free')
-  await t.rejects(store.load(old), { code: 'ERR_RIOLOG_TRIMMED' })
+  await t.rejects(async () => store.load(old), { code: 'ERR_RIOLOG_TRIMMED' })
   await store.close()
 })
 

@@ -149,7 +149,7 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
     return snapshot?.view.map ?? this.#open.map
   }
 
-  async #load(value: Value | undefined): Promise<Buffer | undefined> {
+  #load(value: Value | undefined): Buffer | undefined | Promise<Buffer> {
     return value && this.#open.load(value)
   }
 
@@ -209,7 +209,7 @@ class Reading {
     this.#walk.seek(keyOf(key))
   }
 
-  load(value: Value): Promise<Buffer> {
+  load(value: Value): Buffer | Promise<Buffer> {
     return this.#store.load(value)
   }
 

@@ -17,7 +17,7 @@ import type { OrderedMap } from './ordered-map.ts'
 import { encodeBatch, type Operation } from './record.ts'
 import { Log, type LogOptions, type Pin } from './riolog.ts'
 import { apply, NOTHING, type State } from './state.ts'
-import { isStored, type Value } from './value.ts'
+import { isStored, type Stored, type Value } from './value.ts'
 import { WriteQueue } from './write-queue.ts'
 
 export interface StoreOptions {
@@ -126,9 +126,11 @@ export class Store {
   }
 
   /** The bytes of a value of the map or of an open view: a copy, which may be changed. */
-  async load(value: Value): Promise<Buffer> {
-    if (!isStored(value)) return Buffer.from(value)
-    const { lsn, offset, length } = value
+  load(value: Value): Buffer | Promise<Buffer> {
+    return isStored(value) ? this.#read(value) : Buffer.from(value)
+  }
+
+  async #read({ lsn, offset, length }: Stored): Promise<Buffer> {
     const record = await this.#log.read(lsn)
     return record.subarray(offset, offset + length)
   }

@@ -68,12 +68,12 @@ export class WriteQueue {
       this.#waiting.shift()
     }
     this.#show()
-    void this.#flush()
+    this.#flush()
   }
 
   async #drain(): Promise<void> {
     this.#isDraining = true
-    void this.#flush()
+    this.#flush()
     try {
       await this.#log.drain()
     } catch (error) {
@@ -95,10 +95,14 @@ export class WriteQueue {
     if (count > 0) this.#appended.splice(0, count)
   }
 
-  /** The commits run by themselves; a flush tells when one has failed, and all behind it with it. */
-  async #flush(): Promise<void> {
+  #flush(): void {
     if (this.#isFlushing) return
     this.#isFlushing = true
+    void this.#flushAll()
+  }
+
+  /** The commits run by themselves; a flush tells when one has failed, and all behind it with it. */
+  async #flushAll(): Promise<void> {
     try {
       while (this.#appended.length > 0) await this.#log.flush()
     } catch (error) {
