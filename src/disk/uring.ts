@@ -12,6 +12,7 @@ import {
 } from '../ring/abi.ts'
 import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
+import { KIB } from '../segment/format.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
@@ -77,6 +78,9 @@ export class UringDisk implements Disk {
   }
 }
 
+/** Short reads of a turn go to the kernel together; a long one has nothing to gain from company. */
+const LONG_READ_BYTES = 256 * KIB
+
 class UringFile extends PosixFile {
   readonly #queue: RequestQueue
   /** Commits that are not done. */
@@ -114,6 +118,8 @@ class UringFile extends PosixFile {
         }
         this.#queue.checkChain(1)
         this.#queue.pushOne(request)
+        // A scan that reads ahead does not come to the end of its turn before it needs the bytes.
+        if (rest >= LONG_READ_BYTES) this.#queue.submit()
       }
       step()
     })
