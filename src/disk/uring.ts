@@ -78,8 +78,10 @@ export class UringDisk implements Disk {
   }
 }
 
-/** Short reads of a turn go to the kernel together; a long one has nothing to gain from company. */
+/** Short reads go to the kernel together; a long one has nothing to gain from company. */
 const LONG_READ_BYTES = 256 * KIB
+/** So many: then the device has something to do while the rest of the turn's are made. */
+const READS_TOGETHER = 8
 
 class UringFile extends PosixFile {
   readonly #queue: RequestQueue
@@ -119,7 +121,9 @@ class UringFile extends PosixFile {
         this.#queue.checkChain(1)
         this.#queue.pushOne(request)
         // A scan that reads ahead does not come to the end of its turn before it needs the bytes.
-        if (rest >= LONG_READ_BYTES) this.#queue.submit()
+        if (rest >= LONG_READ_BYTES || this.#queue.stagedCount >= READS_TOGETHER) {
+          this.#queue.submit()
+        }
       }
       step()
     })

@@ -223,6 +223,11 @@ export class RequestQueue {
     return alarm
   }
 
+  /** Operations that go to the kernel with the next submission. */
+  get stagedCount(): number {
+    return this.#stagedCount
+  }
+
   /** Hands everything pushed to the kernel, as far as there is room. */
   submit(): void {
     if (!this.#closed) this.#submit(false)
