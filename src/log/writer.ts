@@ -173,6 +173,7 @@ export class Writer {
    *   ERR_RIOLOG_POISONED
    */
   append(payload: Uint8Array, whenDurable: WhenDurable | undefined): number {
+    this.#queue.submitClosed()
     this.#refuse(payload.length)
     const { bytes, flags } = this.#parts.codec.pack(payload)
     const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
@@ -190,6 +191,7 @@ export class Writer {
    * @throws ERR_RIOLOG_BATCH_TOO_LARGE, and what {@link append} throws
    */
   appendBatch(payloads: readonly Uint8Array[]): number[] {
+    this.#queue.submitClosed()
     for (const payload of payloads) this.#refuse(payload.length)
     if (payloads.length === 0) return []
     if (payloads.length === 1) return [this.append(payloads[0], undefined)]
@@ -215,6 +217,7 @@ export class Writer {
    * @throws what {@link append} throws but ERR_RIOLOG_BACKPRESSURE
    */
   appendDurable(payload: Uint8Array): Promise<number> {
+    this.#queue.submitClosed()
     this.#refuse(payload.length)
     const { bytes, flags } = this.#parts.codec.pack(payload)
     const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
@@ -271,7 +274,7 @@ export class Writer {
 
   #take(group: PendingGroup, bytes: Uint8Array, flags: number): number {
     const lsn = this.#add(group, bytes, flags)
-    // Never here: callers that append in one turn share a group.
+    // Behind this turn: callers that append in one turn share a group.
     this.#queue.cutSoon()
     return lsn
   }

@@ -226,6 +226,60 @@ t.test('groups that ran full go to the disk beside each other, and others one by
   await log.close()
 })
 
+t.test('a turn that appends for long does not hold back what no record can join', async t => {
+  const { log, commits } = await held({ maxGroupBytes: 4 * KIB })
+  for (let i = 0; i < 20; i++) log.append(record(i))
+  t.equal(commits.length, 0, 'all of them fit into one group, and more may come')
+  log.append(Buffer.alloc(4000))
+  t.equal(commits.length, 0, 'the long one began another group')
+  log.append(record(20))
+  t.equal(commits.length, 1, 'and the next one finds the one before closed')
+  for (let i = 0; i < 5; i++) log.append(Buffer.alloc(4000))
+  t.equal(commits.length, 1, 'one at a time, as ever')
+  commits[0]()
+  await turn()
+  t.equal(commits.length, 2)
+  const closing = log.close()
+  for (let i = 1; i < 8; i++) {
+    await turn()
+    commits[i]()
+  }
+  await closing
+  t.equal(commits.length, 8, 'the short record between the long ones is alone, too')
+})
+
+t.test('where that commit throws, the record behind it is refused', async t => {
+  let throws = false
+  const disk = withFiles(new SimulatedDisk(new SimulatedDevice()), file => ({
+    commit: (...args) => {
+      if (throws) throw new Error('no such memory')
+      file.commit(...args)
+    },
+  }))
+  for (const how of ['append', 'appendBatch', 'appendDurable'] as const) {
+    throws = false
+    const options = checkOptions({ segmentSize: 64 * KIB, maxGroupBytes: 4 * KIB })
+    const log = await Log.openOn(disk, how, options)
+    await log.appendDurable(record(0))
+    const durable = log.durableLsn
+    const before: unknown[] = []
+    log.append(record(1), error => before.push(error))
+    log.append(Buffer.alloc(4000), error => before.push(error))
+    throws = true
+    const last =
+      how === 'appendBatch'
+        ? () => log.appendBatch([record(2), record(3)])
+        : how === 'append'
+          ? () => log.append(record(2))
+          : () => log.appendDurable(record(2))
+    await t.rejects(async () => last(), { code: 'ERR_RIOLOG_POISONED' }, how)
+    t.equal(before.length, 2, 'those before are told')
+    t.match(before, [{ code: 'ERR_RIOLOG_POISONED' }, { code: 'ERR_RIOLOG_POISONED' }])
+    t.equal(log.poison?.durableLsn, durable)
+    await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
+  }
+})
+
 t.test('the groups of a batch are submitted as far as the option goes', async t => {
   const { log, commits } = await held({ commitsInFlight: 2, maxGroupBytes: 4 * KIB })
   const start = log.durableLsn
