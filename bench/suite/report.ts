@@ -82,7 +82,7 @@ function targetsOf(results: Results): string {
   const rows = verdicts(results).map(({ what, target, reached, also, isMet }) => {
     return [what, target, reached, also, verdict(isMet)]
   })
-  const headings = ['', 'target', 'reached', 'other ways', 'verdict']
+  const headings = ['', 'target', 'reached', 'beside it', 'verdict']
   return ['## Targets', markdown([headings, ...rows], headings.length)].join('\n\n')
 }
 

@@ -10,7 +10,7 @@ export interface Verdict {
   readonly target: string
   /** Empty where it was not measured. */
   readonly reached: string
-  /** The same of other ways to use riolog, which do not count. */
+  /** The same of other ways to use riolog, which do not count, and of C, which tells what the disk allows. */
   readonly also: string
   readonly isMet: boolean | undefined
 }
@@ -134,10 +134,12 @@ function compare(
   const show = (parts: number[] | undefined) =>
     parts === undefined ? '' : `${median(parts).toFixed(2)} (${spread(parts)})`
   const parts = partsOf(rowOf(result, name))
-  const also = ALSO.flatMap(way => {
-    const others = partsOf(rowOf(result, `${RIOLOG}, ${way}`))
-    return others === undefined ? [] : [`${way} ${median(others).toFixed(2)}`]
-  })
+  const also = [...ALSO.map(way => [way, `${RIOLOG}, ${way}`]), ['C itself', C]].flatMap(
+    ([way, of]) => {
+      const others = of === base ? undefined : partsOf(rowOf(result, of))
+      return others === undefined ? [] : [`${way} ${median(others).toFixed(2)}`]
+    },
+  )
   const reached = show(parts) + (parts !== undefined && name !== RIOLOG ? `, ${name}` : '')
   return {
     what,
