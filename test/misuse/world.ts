@@ -1,6 +1,6 @@
 /** What a random program acts on, and what it must find in order all along. */
 import { execFileSync } from 'node:child_process'
-import { constants, mkdtempSync, openSync, readdirSync, writeSync } from 'node:fs'
+import { constants, mkdtempSync, openSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -12,6 +12,7 @@ import {
   Ring,
   type RingFile,
 } from '../../src/ring/index.ts'
+import { openDescriptors } from '../support/descriptors.ts'
 
 export const FILE_BYTES = 64 * 1024
 /** The longest that anything takes, however busy the machine is. */
@@ -203,7 +204,7 @@ export interface Resources {
 }
 
 export function resources(): Resources {
-  const descriptors = readdirSync('/proc/self/fd').length
+  const descriptors = openDescriptors()
   return { descriptors, memory: addon().liveMemoryCount() }
 }
 

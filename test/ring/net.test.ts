@@ -1,14 +1,13 @@
 /** Sockets: connections, datagrams, what goes on without end, and who closes what. */
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { type ListeningSocket, POLL, Ring, type StreamSocket } from '../../src/ring/index.ts'
+import { openDescriptors } from '../support/descriptors.ts'
 import type { Test } from '../support/engines.ts'
 import { codeOf, Fifo, openRing, temporaryFolder, withRing } from './support.ts'
 
 const LOOPBACK = { address: '127.0.0.1', port: 0 }
-const openFiles = () => readdirSync('/proc/self/fd').length
 
 interface Pair {
   readonly server: ListeningSocket
@@ -48,10 +47,10 @@ withRing(t, 'nobody listens: the error is a system error, and nothing stays open
   const server = ring.listen({ on: LOOPBACK })
   const address = server.address()
   await server.close()
-  const before = openFiles()
+  const before = openDescriptors()
   const refused = await ring.dial(address).catch(error => error)
   t.match(refused, { errnoName: 'ECONNREFUSED', syscall: 'connect' })
-  t.equal(openFiles(), before)
+  t.equal(openDescriptors(), before)
   t.throws(() => ring.listen({ on: { address: 'localhost', port: 0 } }), { code: INVALID })
   t.throws(() => ring.listen({ on: { address: '127.0.0.1', port: 70000 } }), { code: INVALID })
 })
@@ -102,19 +101,19 @@ withRing(t, 'sockets made by operations of the ring', async t => {
 withRing(t, 'acceptAll: every connection; what nobody took is closed at the end', async t => {
   const ring = openRing(t, { depth: 32 })
   const server = ring.listen({ on: LOOPBACK })
-  const before = openFiles()
+  const before = openDescriptors()
   const all = ring.acceptAll(server)
   const clients = await Promise.all(Array.from({ length: 5 }, () => ring.dial(server.address())))
   const first = await all.next()
   t.equal(first.done, false)
   await delay(10)
-  t.equal(openFiles(), before + 10)
+  t.equal(openDescriptors(), before + 10)
   await all.return()
   t.same(await all.next(), { value: undefined, done: true })
   await (first.value as StreamSocket).close()
   for (const client of clients) await client.close()
   await delay(10)
-  t.equal(openFiles(), before)
+  t.equal(openDescriptors(), before)
   await server.close()
   t.equal(ring.inFlight, 0)
 })

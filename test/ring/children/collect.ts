@@ -1,18 +1,17 @@
 /** Drops rings and buffers, idle and in flight, and has them collected (--expose-gc). */
 import { execFileSync } from 'node:child_process'
-import { constants, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import { constants, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { addon } from '../../../src/native.ts'
 import { IoBuffer, Ring } from '../../../src/ring/index.ts'
+import { openDescriptors } from '../../support/descriptors.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'riolog-collect-'))
 execFileSync('mkfifo', [join(folder, 'fifo')])
 const fifo = openSync(join(folder, 'fifo'), constants.O_RDWR)
 rmSync(folder, { recursive: true })
-
-const openFiles = () => readdirSync('/proc/self/fd').length
 
 async function collect(): Promise<void> {
   for (let i = 0; i < 10; i++) {
@@ -36,17 +35,17 @@ function drop(inFlight: boolean): void {
 }
 
 await collect()
-const before = openFiles()
+const before = openDescriptors()
 drop(false)
 await collect()
-const afterIdle = openFiles() - before
+const afterIdle = openDescriptors() - before
 drop(true)
 await collect()
-const whileInFlight = { files: openFiles() - before, memory: addon().liveMemoryCount() }
+const whileInFlight = { files: openDescriptors() - before, memory: addon().liveMemoryCount() }
 for (let i = 0; i < RINGS * READS; i++) {
   writeSync(fifo, 'x')
   await delay(1)
 }
 await collect()
-const atEnd = { files: openFiles() - before, memory: addon().liveMemoryCount(), settled }
+const atEnd = { files: openDescriptors() - before, memory: addon().liveMemoryCount(), settled }
 console.log(JSON.stringify({ afterIdle, whileInFlight, atEnd }))

@@ -1,10 +1,11 @@
 /** Opens and closes 1,000 rings; prints what is left of them. */
-import { mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { addon } from '../../../src/native.ts'
 import { IoBuffer, Ring } from '../../../src/ring/index.ts'
+import { openDescriptors } from '../../support/descriptors.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'riolog-cycles-'))
 const fd = openSync(join(folder, 'file'), 'w+')
@@ -22,7 +23,7 @@ async function state(): Promise<{ files: number; memory: number }> {
     global.gc?.()
     await delay(5)
   }
-  return { files: readdirSync('/proc/self/fd').length, memory: addon().liveMemoryCount() }
+  return { files: openDescriptors(), memory: addon().liveMemoryCount() }
 }
 
 await cycle()

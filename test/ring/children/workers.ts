@@ -1,8 +1,8 @@
 /** Ends workers in full flight, in the way that the first argument names; prints what is left. */
-import { readdirSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { addon } from '../../../src/native.ts'
+import { openDescriptors } from '../../support/descriptors.ts'
 
 const how = process.argv[2]
 const rounds = Number(process.argv[3])
@@ -29,8 +29,9 @@ async function round(number: number): Promise<void> {
   await ended
 }
 
-const openFiles = () => readdirSync('/proc/self/fd').length
 await round(0)
-const before = openFiles()
+const before = openDescriptors()
 for (let i = 1; i < rounds; i++) await round(i)
-console.log(JSON.stringify({ files: openFiles() - before, memory: addon().liveMemoryCount() }))
+console.log(
+  JSON.stringify({ files: openDescriptors() - before, memory: addon().liveMemoryCount() }),
+)

@@ -1,6 +1,6 @@
 /** What the conformance tests share. */
 import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { ChainError, InternetAddress, Ring, StreamSocket } from '../../../src/ring/index.ts'
@@ -8,6 +8,8 @@ import type { RequestContext } from '../../../src/ring/request.ts'
 import type { RequestQueue } from '../../../src/ring/request-queue.ts'
 import type { Test } from '../../support/engines.ts'
 import type { Ended } from '../support.ts'
+
+export { openDescriptors } from '../../support/descriptors.ts'
 
 export const BAD_FD = 0x7fffffff
 export const EBADF = -9
@@ -59,10 +61,6 @@ export async function eventually(isSo: () => boolean): Promise<boolean> {
     await delay(10)
   }
   return isSo()
-}
-
-export function openDescriptors(): number {
-  return readdirSync('/proc/self/fd').length
 }
 
 /** Reads a file through a descriptor that is open, from its beginning. */

@@ -1,10 +1,11 @@
 /** Drops handles: in use, closed, and neither; counts descriptors and warnings. */
 import { execFileSync } from 'node:child_process'
-import { constants, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Ring } from '../../../../src/ring/index.ts'
+import { openDescriptors } from '../../../support/descriptors.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'riolog-handles-'))
 const path = join(folder, 'fifo')
@@ -19,8 +20,6 @@ process.on('warning', warning => {
   warnings++
 })
 
-const openFiles = () => readdirSync('/proc/self/fd').length
-
 async function collect(): Promise<void> {
   for (let i = 0; i < 20; i++) {
     global.gc?.()
@@ -31,7 +30,7 @@ async function collect(): Promise<void> {
 const ring = Ring.open({ depth: 16 })
 await ring.nop()
 await collect()
-const before = openFiles()
+const before = openDescriptors()
 
 // In use: the read keeps it, though nobody else does.
 const reads: PromiseLike<number>[] = []
@@ -41,7 +40,7 @@ async function readAndDrop(): Promise<void> {
 }
 await readAndDrop()
 await collect()
-const whileInUse = openFiles() - before - 1
+const whileInUse = openDescriptors() - before - 1
 writeFileSync(path, 'x')
 await reads.pop()
 await collect()
@@ -52,17 +51,17 @@ async function closeAndDrop(): Promise<void> {
 }
 await closeAndDrop()
 await collect()
-const closed = openFiles() - before
+const closed = openDescriptors() - before
 
-const counted = openFiles()
+const counted = openDescriptors()
 let most = 0
 async function drop(): Promise<void> {
   for (let i = 0; i < 5; i++) await ring.openat('/dev/null')
-  most = openFiles() - counted
+  most = openDescriptors() - counted
 }
 await drop()
 await collect()
 await ring.close()
 rmSync(folder, { recursive: true })
-const dropped = first + most - (openFiles() + 1 - counted)
+const dropped = first + most - (openDescriptors() + 1 - counted)
 console.log(JSON.stringify({ whileInUse, closed, dropped, warnings, codes: [...codes] }))

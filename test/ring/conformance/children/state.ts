@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { addon } from '../../../../src/native.ts'
+import { openDescriptors } from '../../../support/descriptors.ts'
 
 export interface State {
   readonly files: number
@@ -15,7 +16,7 @@ export async function state(): Promise<State> {
     await delay(5)
   }
   return {
-    files: readdirSync('/proc/self/fd').length,
+    files: openDescriptors(),
     threads: readdirSync('/proc/self/task').length,
     memory: addon().liveMemoryCount(),
   }
