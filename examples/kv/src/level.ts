@@ -87,7 +87,7 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
 
   async _getMany(keys: Buffer[], options: ReadOptions): Promise<(Buffer | undefined)[]> {
     const map = this.#map(options)
-    return Promise.all(keys.map(key => this.#load(map.get(keyOf(key)))))
+    return together(keys.map(key => this.#load(map.get(keyOf(key)))))
   }
 
   async _has(key: Buffer, options: ReadOptions): Promise<boolean> {
@@ -218,6 +218,13 @@ class Reading {
   }
 }
 
+type Loaded = [key: Buffer, value: Buffer | undefined]
+
+/** What is in memory is not made to wait: a promise for each entry costs more than the entry. */
+function together<T>(all: (T | Promise<T>)[]): T[] | Promise<T[]> {
+  return all.some(one => one instanceof Promise) ? Promise.all(all) : (all as T[])
+}
+
 class EntryIterator<D, K, V> extends AbstractIterator<D, K, V> {
   readonly #reading: Reading
   readonly #hasValues: boolean
@@ -233,12 +240,14 @@ class EntryIterator<D, K, V> extends AbstractIterator<D, K, V> {
     return entry && this.#loaded(entry)
   }
 
-  _nextv(size: number) {
-    return Promise.all(this.#reading.many(size).map(entry => this.#loaded(entry)))
+  async _nextv(size: number) {
+    return together(this.#reading.many(size).map(entry => this.#loaded(entry)))
   }
 
-  async #loaded([key, value]: Entry<Value>) {
-    return [keyBytes(key), this.#hasValues ? await this.#reading.load(value) : undefined]
+  #loaded([key, value]: Entry<Value>): Loaded | Promise<Loaded> {
+    const bytes = this.#hasValues ? this.#reading.load(value) : undefined
+    if (bytes instanceof Promise) return bytes.then(loaded => [keyBytes(key), loaded])
+    return [keyBytes(key), bytes]
   }
 
   _seek(key: Buffer): void {
@@ -289,8 +298,8 @@ class ValueIterator<D, K, V> extends AbstractValueIterator<D, K, V> {
     return entry && this.#reading.load(entry[1])
   }
 
-  _nextv(size: number) {
-    return Promise.all(this.#reading.many(size).map(([, value]) => this.#reading.load(value)))
+  async _nextv(size: number) {
+    return together(this.#reading.many(size).map(([, value]) => this.#reading.load(value)))
   }
 
   _seek(key: Buffer): void {
