@@ -83,7 +83,8 @@ function targetsOf(results: Results): string {
     return [what, target, reached, also, verdict(isMet)]
   })
   const headings = ['', 'target', 'reached', 'beside it', 'verdict']
-  return ['## Targets', markdown([headings, ...rows], headings.length)].join('\n\n')
+  const why = 'Why, and what it would take: [PROFILE.md](PROFILE.md).'
+  return ['## Targets', markdown([headings, ...rows], headings.length), why].join('\n\n')
 }
 
 function caseOf(name: SectionName, result: CaseResult): string {
