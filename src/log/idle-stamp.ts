@@ -1,6 +1,6 @@
 /**
  * Tells the manifest the durable LSN once the log is idle: the last group has nothing behind it that
- * proves it durable. A timer that looks once in a while; setting one for each commit would cost more.
+ * proves it durable. Also once in each segment, so that an opening reads groups of the newest one alone. A timer that looks once in a while; setting one for each commit would cost more.
  */
 import type { Clock, Timer } from '../disk/clock.ts'
 
@@ -36,6 +36,14 @@ export class IdleStamp {
       else this.moved()
     }, idleMs)
     this.#timer.unref()
+  }
+
+  /** A segment is in use, and the floor lies before it: what an opening reads would grow. */
+  rotated(): void {
+    const { idleMs, stamp } = this.#parts
+    if (idleMs === 0 || this.#stopped) return
+    const stamping = stamp().catch(() => {})
+    this.#stamping = Promise.all([this.#stamping, stamping])
   }
 
   /** No stamp begins any more. */

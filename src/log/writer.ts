@@ -18,7 +18,7 @@ import { Fragments } from './fragments.ts'
 import { Health } from './health.ts'
 import { IdleStamp } from './idle-stamp.ts'
 import type { Limits } from './limits.ts'
-import type { LiveChain } from './live-chain.ts'
+import type { LiveChain, LiveSegment } from './live-chain.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { type CommitFigures, CommitMetrics } from './metrics.ts'
 import { PendingGroup, readPending } from './pending-group.ts'
@@ -87,6 +87,8 @@ export class Writer {
   readonly #current: CurrentSegment
   readonly #room = new WaitingRoom()
   readonly #idleStamp: IdleStamp
+  /** The segment that the floor is known to be in, or on its way to. */
+  #stamped: LiveSegment | undefined
 
   /** Lengths of the records of a batch, or of a record in fragments, that there was no room for. */
   #refusedBatch: readonly number[] | undefined
@@ -464,6 +466,18 @@ export class Writer {
     this.#current.requestInTime(this.#queue.position)
     this.#offerRoom()
     this.#idleStamp.moved()
+    this.#stampRotation()
+  }
+
+  /**
+   * Once a segment holds something durable, the floor is to be in it: an opening reads from the floor on, and
+   * so no more than one segment. (It moves again when the next one is prepared, about in the middle.)
+   */
+  #stampRotation(): void {
+    const { segment } = this.#current
+    if (segment === this.#stamped || this.durableLsn <= segment.base) return
+    this.#stamped = segment
+    if (this.#parts.manifest.current.floor < segment.base) this.#idleStamp.rotated()
   }
 
   /** Nothing is written any more, and nothing that completes later counts. */

@@ -58,3 +58,28 @@ for (const segments of [4, 16, 64]) {
     t.equal((await recordsOf(opened.log)).length, records)
   })
 }
+
+t.test(
+  'killed anywhere: groups are read of the segment that holds the newest record alone',
+  async t => {
+    const holding = new Set<number>()
+    for (let records = 30; records < 90; records++) {
+      const device = new SimulatedDevice()
+      const log = await openSimulated(device)
+      let lsn = 0
+      for (let i = 0; i < records; i++) lsn = await log.appendDurable(Buffer.alloc(RECORD_BYTES, i))
+      // The manifest is updated beside the commits.
+      for (let turns = 0; turns < 100; turns++) await new Promise(resolve => setImmediate(resolve))
+      const { number } = log.info().segments.findLast(({ firstLsn }) => firstLsn <= lsn)!
+      holding.add(number)
+      const opened = await readAtOpening(device.afterKill())
+      const read = [...opened.groupsOf.keys()].map(name => Number.parseInt(name, 10))
+      t.ok(
+        read.every(one => one >= number),
+        `${records} records, the last one in ${number}: ${read}`,
+      )
+      t.equal((await recordsOf(opened.log)).length, records)
+    }
+    t.ok(holding.size > 3, `${holding.size} segments`)
+  },
+)

@@ -158,6 +158,14 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: ['test/log/read-only.test.ts'],
   },
   {
+    rule: 'floor',
+    name: 'a rotation does not move the floor',
+    file: 'src/log/writer.ts',
+    from: '    this.#stampRotation()\n',
+    to: '',
+    tests: ['test/log/opening-reads.test.ts'],
+  },
+  {
     rule: 'commits',
     name: 'a commit counts beside one that is not answered',
     file: queue,
