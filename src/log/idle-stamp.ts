@@ -1,6 +1,7 @@
 /**
  * Tells the manifest the durable LSN once the log is idle: the last group has nothing behind it that
- * proves it durable. Also once in each segment, so that an opening reads groups of the newest one alone. A timer that looks once in a while; setting one for each commit would cost more.
+ * proves it durable. A timer that looks once in a while; setting one for each commit would cost more. Also once in each
+ * segment, so that an opening reads groups of the newest one alone.
  */
 import type { Clock, Timer } from '../disk/clock.ts'
 
