@@ -111,6 +111,8 @@ export class ManifestFile {
   #first: 0 | 1
   #updating: Promise<void> | undefined
   #stopped = false
+  /** Why an update came to nothing. */
+  #failure: unknown
 
   constructor(file: DiskFile, manifest: Manifest, readFrom: 0 | 1) {
     this.file = file
@@ -167,7 +169,19 @@ export class ManifestFile {
   }
 
   async #run(change: Change): Promise<void> {
+    this.#refuseIfStopped()
     const next = this.#next(change)
+    try {
+      await this.#write(next)
+    } catch (error) {
+      // Before whoever waits for its turn: it would take the same number, and copies of one number must not differ.
+      this.#failure ??= error
+      this.stop()
+      throw error
+    }
+  }
+
+  async #write(next: Manifest): Promise<void> {
     const [buffer, found] = [this.#encoded(next), borrowBuffer(this.#block)]
     for (const copy of this.#order()) {
       this.#refuseIfStopped()
@@ -215,6 +229,7 @@ export class ManifestFile {
   }
 
   #refuseIfStopped(): void {
-    if (this.#stopped) throw new Error('the log was poisoned during a manifest update')
+    if (!this.#stopped) return
+    throw this.#failure ?? new Error('the log was poisoned during a manifest update')
   }
 }

@@ -22,6 +22,28 @@ const PLANS: Record<string, Plan> = {
       },
     ],
   },
+  // The look at the second copy fails; the update that waits for its turn must not write another one of that number.
+  'an update of the manifest fails, and another one waits behind it': {
+    lives: [
+      {
+        phase: 'workload',
+        seed: 298665382,
+        steps: [
+          { do: 'append', bytes: 14517 },
+          { do: 'append', bytes: 9325 },
+          { do: 'append', bytes: 219 },
+          { do: 'batch', bytes: [4523, 111, 13748, 73] },
+          { do: 'wait' },
+          { do: 'trim', at: 258 },
+          { do: 'reopen' },
+        ],
+        faults: [{ kind: 'eio-read', from: 56, seed: 558551871 }],
+        hasPageCache: false,
+        crashAt: 62,
+        survivors: { kind: 'power', sectorBytes: 4096, fates: 'n', seed: 1020084316 },
+      },
+    ],
+  },
 }
 
 for (const [name, plan] of Object.entries(PLANS)) {
