@@ -94,6 +94,10 @@ function timesOf({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile) {
   return [...times].sort(([, one], [, other]) => other - one)
 }
 
+const names = Object.keys(LOADS)
+if (given.load !== undefined && !names.includes(given.load)) {
+  throw new Error(`--load must be one of: ${names.join('; ')}`)
+}
 for (const [load, task] of Object.entries(LOADS)) {
   if (given.load !== undefined && given.load !== load) continue
   const directory = mkdtempSync(join(given.directory, 'riolog-where-'))

@@ -248,16 +248,22 @@ t.test('a turn that appends for long does not hold back what no record can join'
   t.equal(commits.length, 8, 'the short record between the long ones is alone, too')
 })
 
-t.test('where that commit throws, the record behind it is refused', async t => {
-  let throws = false
+/** A disk whose commits throw, once they are told to. */
+function throwing() {
+  const commits = { throw: false }
   const disk = withFiles(new SimulatedDisk(new SimulatedDevice()), file => ({
     commit: (...args) => {
-      if (throws) throw new Error('no such memory')
+      if (commits.throw) throw new Error('no such memory')
       file.commit(...args)
     },
   }))
+  return { disk, commits }
+}
+
+t.test('where that commit throws, the record behind it is refused', async t => {
+  const { disk, commits } = throwing()
   for (const how of ['append', 'appendBatch', 'appendDurable'] as const) {
-    throws = false
+    commits.throw = false
     const options = checkOptions({ segmentSize: 64 * KIB, maxGroupBytes: 4 * KIB })
     const log = await Log.openOn(disk, how, options)
     await log.appendDurable(record(0))
@@ -265,7 +271,7 @@ t.test('where that commit throws, the record behind it is refused', async t => {
     const before: unknown[] = []
     log.append(record(1), error => before.push(error))
     log.append(Buffer.alloc(4000), error => before.push(error))
-    throws = true
+    commits.throw = true
     const last =
       how === 'appendBatch'
         ? () => log.appendBatch([record(2), record(3)])
@@ -296,16 +302,10 @@ t.test('the groups of a batch are submitted as far as the option goes', async t 
 })
 
 t.test('a commit that throws poisons', async t => {
-  let throws = false
-  const disk = withFiles(new SimulatedDisk(new SimulatedDevice()), file => ({
-    commit: (...args) => {
-      if (throws) throw new Error('no such memory')
-      file.commit(...args)
-    },
-  }))
+  const { disk, commits } = throwing()
   const log = await Log.openOn(disk, 'throwing', checkOptions({ segmentSize: 64 * KIB }))
   await log.appendDurable(record(0))
-  throws = true
+  commits.throw = true
   await t.rejects(log.appendDurable(record(1)), { code: 'ERR_RIOLOG_POISONED' })
   await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
 })
