@@ -154,3 +154,16 @@ t.test('records that this version does not know are refused, not skipped', async
     await t.rejects(openStore(device), { code }, `${name}: the log was let go`)
   }
 })
+
+t.test(
+  'a key that is not made of bytes is refused, not cut to what it would share with another',
+  async t => {
+    const store = await openStore(new SimulatedDevice())
+    t.throws(() => put(store, '\u0141', 'L'), { code: 'ERR_KV_INVALID_KEY' })
+    await put(store, 'A', 'one')
+    t.throws(() => del(store, '\u0141'), { code: 'ERR_KV_INVALID_KEY' })
+    t.equal(await get(store, 'A'), 'one')
+    t.equal(store.map.size, 1)
+    await store.close()
+  },
+)

@@ -7,6 +7,8 @@ import { KvError } from './errors.ts'
  */
 export type Key = string
 
+const NO_BYTE = /[^\0-\xff]/
+
 export function keyOf(bytes: Buffer): Key {
   return bytes.toString('latin1')
 }
@@ -55,6 +57,8 @@ export class ByteWriter {
 
   /** The length, and the bytes of a key. */
   key(key: Key): this {
+    // Cut to bytes, two keys could become one.
+    if (NO_BYTE.test(key)) throw new KvError('ERR_KV_INVALID_KEY', 'a key is made by keyOf')
     this.varint(key.length)
     this.#at += this.bytes.write(key, this.#at, 'latin1')
     return this

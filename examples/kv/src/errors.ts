@@ -10,6 +10,8 @@ export type KvErrorCode =
   /** There is no store, and `createIfMissing` is false. */
   | 'ERR_KV_NOT_FOUND'
   | 'ERR_KV_INVALID_OPTION'
+  /** A key has characters that are no bytes: it was not made by `keyOf`. */
+  | 'ERR_KV_INVALID_KEY'
 
 export class KvError extends Error {
   override readonly name = 'KvError'

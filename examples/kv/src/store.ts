@@ -117,6 +117,7 @@ export class Store {
   /**
    * Writes some operations, all or none of which a crash leaves. It resolves when they are visible: with
    * `sync` that is when they are durable, without as soon as those before them are visible.
+   * @throws ERR_KV_INVALID_KEY: at once, and nothing was written
    * @throws ERR_RIOLOG_POISONED: they may be found by the next opening, or not; until then the store
    *   refuses writes, and reads go on
    * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_CLOSED: they never are
