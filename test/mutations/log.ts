@@ -121,8 +121,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stuck',
     name: 'who waits for a segment is not counted',
     file: writer,
-    from: 'bytes: Buffer.from(bytes), flags }, resolve, reject })\n      this.#health.asked()',
-    to: 'bytes: Buffer.from(bytes), flags }, resolve, reject })',
+    from: 'reject: rejectTaken })\n      this.#health.asked()',
+    to: 'reject: rejectTaken })',
     tests: stuck,
   },
   {
