@@ -42,14 +42,23 @@ for (const faults of ['none', 'all']) {
     if (code !== 0) return void t.fail(`seed ${told.seed}`, { wrong: told })
     t.comment(`${told.runs} crashes from seed ${seed} in ${Math.round(told.milliseconds)} ms`)
     t.ok(told.runs >= RUNS)
-    t.ok(told.byKind['power cut in the recovery of that'] > 0, 'also in recovery, and again')
-    t.ok(told.byKind.kill > 0)
     t.ok(told.pointsComplete > told.points / 2, 'of most moments every subset')
-    const met = FAULT_KINDS.filter(kind => told.byKind[kind] > 0)
-    if (faults === 'none') t.same(met, [])
-    else t.ok(met.length > 5, `met ${met}`)
+    if (faults === 'none') t.same(metBy(told), [])
   })
 }
+
+const metBy = ({ byKind }: { byKind: Record<string, number> }) =>
+  FAULT_KINDS.filter(kind => byKind[kind] > 0)
+
+// Of a seed by chance one in a hundred meets few: a moment with many subsets can take up most of the runs.
+t.test('every kind of fault and of crash is met', async t => {
+  const { code, stdout } = await crash('--seed', '1', '--runs', '3000', '--json')
+  t.equal(code, 0)
+  const told = JSON.parse(stdout)
+  t.same(metBy(told), FAULT_KINDS)
+  t.ok(told.byKind['power cut in the recovery of that'] > 0, 'also in recovery, and again')
+  t.ok(told.byKind.kill > 0)
+})
 
 t.test('the command prints a summary, and writes a report', async t => {
   const directory = mkdtempSync(join(tmpdir(), 'riolog-crash-'))
