@@ -8,13 +8,16 @@ namespace riolog {
 
 namespace {
 constexpr size_t kAlignment = 64 * 1024;
+// Of x86-64, and of arm64 with pages of 4 KiB (Documentation/admin-guide/mm/transhuge.rst).
+constexpr size_t kHugePage = 2 * 1024 * 1024;
 std::atomic<int64_t> liveBlocks{0};
 }  // namespace
 
 Memory* Memory::allocate(size_t bytes) noexcept {
   if (bytes == 0 || bytes > SIZE_MAX / 2) return nullptr;
+  const size_t alignment = bytes < kHugePage ? kAlignment : kHugePage;
   // mmap gives page alignment; the slack makes room for the larger one.
-  const size_t mappingSize = bytes + kAlignment;
+  const size_t mappingSize = bytes + alignment;
   void* mapping =
       mmap(nullptr, mappingSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) return nullptr;
@@ -25,7 +28,14 @@ Memory* Memory::allocate(size_t bytes) noexcept {
   madvise(mapping, mappingSize, MADV_DONTFORK);
 #endif
   const auto address = reinterpret_cast<uintptr_t>(mapping);
-  const uintptr_t aligned = (address + kAlignment - 1) & ~uintptr_t{kAlignment - 1};
+  const uintptr_t aligned = (address + alignment - 1) & ~uintptr_t{alignment - 1};
+#if defined(MADV_HUGEPAGE)
+  // A transfer of a megabyte is one piece of memory then, where it would be 256: that is what the
+  // kernel pins and hands to the device, each time. Most systems leave it to madvise(2), some do it
+  // anyway.
+  const size_t huge = bytes & ~(kHugePage - 1);
+  if (huge > 0) madvise(reinterpret_cast<void*>(aligned), huge, MADV_HUGEPAGE);
+#endif
   auto* memory = new (std::nothrow) Memory(reinterpret_cast<uint8_t*>(aligned), bytes,
                                            static_cast<uint8_t*>(mapping), mappingSize);
   if (memory == nullptr) {

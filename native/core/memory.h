@@ -15,7 +15,8 @@ namespace riolog {
 class Memory {
  public:
   // A zeroed block with one owner, the caller; its address is a multiple of 64 KiB, the largest
-  // alignment that a device may ask of a log. Returns nullptr when the system has no memory.
+  // alignment that a device may ask of a log, and from 2 MiB on of 2 MiB: made of huge pages, where
+  // the system has them. Returns nullptr when the system has no memory.
   static Memory* allocate(size_t bytes) noexcept;
 
   void retain() noexcept { owners_.fetch_add(1, std::memory_order_relaxed); }

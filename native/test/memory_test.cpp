@@ -4,12 +4,32 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "harness.h"
 
 namespace riolog::test {
 namespace {
+
+#if defined(__linux__)
+// Whether the mapping that an address lies in has been advised so (VmFlags, proc_pid_smaps(5)).
+bool mayBeHuge(const void* address) {
+  const auto wanted = reinterpret_cast<uintptr_t>(address);
+  std::ifstream smaps("/proc/self/smaps");
+  bool found = false;
+  for (std::string line; std::getline(smaps, line);) {
+    uintptr_t from = 0, to = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2)
+      found = wanted >= from && wanted < to;
+    if (found && line.starts_with("VmFlags:")) return line.find(" hg") != std::string::npos;
+  }
+  return false;
+}
+#endif
 
 TEST("memory: zeroed, aligned to 64 KiB, as long as asked") {
   const int64_t before = Memory::liveCount();
@@ -26,6 +46,28 @@ TEST("memory: zeroed, aligned to 64 KiB, as long as asked") {
     memory->release();
   }
   CHECK_EQUAL(Memory::liveCount(), before);
+}
+
+TEST("memory: from 2 MiB on it lies where a huge page may stand") {
+  constexpr size_t kHuge = size_t{2} << 20;
+#if defined(__linux__)
+  void* probe = mmap(nullptr, kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool isAdvised = madvise(probe, kHuge, MADV_HUGEPAGE) == 0 && mayBeHuge(probe);
+  munmap(probe, kHuge);
+#endif
+  for (const size_t bytes : {kHuge, kHuge + 1, 5 * kHuge / 2, 4 * kHuge}) {
+    Memory* memory = Memory::allocate(bytes);
+    CHECK(memory != nullptr);
+    CHECK_EQUAL(reinterpret_cast<uintptr_t>(memory->data()) % kHuge, 0U);
+    memory->data()[bytes - 1] = 1;
+#if defined(__linux__)
+    if (isAdvised)
+      CHECK(mayBeHuge(memory->data()));
+    else
+      skip("no MADV_HUGEPAGE here");  // a kernel without, or qemu-user, which passes it over
+#endif
+    memory->release();
+  }
 }
 
 TEST("memory: what no system has is refused, not promised") {

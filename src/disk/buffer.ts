@@ -1,5 +1,8 @@
-import { allocate } from '../native.ts'
+import { addon, allocate } from '../native.ts'
 import type { DiskBuffer } from './disk.ts'
+
+/** From this length on memory is made of huge pages, where the system has them (native/core/memory.cpp). */
+export const HUGE_PAGE_BYTES = 2 * 1024 * 1024
 
 /** What is kept for the next one who borrows: so many buffers of each length, up to a length in bytes. */
 const KEPT_OF_EACH = 4
@@ -10,7 +13,7 @@ const LEAST_BYTES = 4096
 const kept = new Map<number, DiskBuffer[]>()
 
 /**
- * @param bytes length of the buffer, zeroed and aligned to 64 KiB
+ * @param bytes length of the buffer, zeroed and aligned to 64 KiB, from 2 MiB on to 2 MiB
  * @throws ERR_RIOLOG_OUT_OF_MEMORY
  */
 export function allocateBuffer(bytes: number): DiskBuffer {
@@ -36,6 +39,14 @@ export function returnBuffer(buffer: DiskBuffer): void {
   const others = kept.get(length)
   if (others === undefined) kept.set(length, [buffer])
   else if (others.length < KEPT_OF_EACH) others.push(buffer)
+}
+
+/** The same memory, for views that are made from now on: those made before have length 0. */
+export function renewBuffer({ memory, bytes }: DiskBuffer): DiskBuffer {
+  addon().detach(bytes.buffer as ArrayBuffer)
+  const { id, handle } = memory
+  const buffer = addon().viewOf(handle)
+  return { memory: { id, handle, buffer }, bytes: new Uint8Array(buffer) }
 }
 
 /** Borrows one until `run` has settled; where the disk never answers, it is never given back. */

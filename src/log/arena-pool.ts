@@ -3,18 +3,29 @@ import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
 import { Waiters } from './waiters.ts'
 
-/** What one group of the longest kind needs: aligned memory, of which the pages that nobody touches cost
- *  nothing, and room for those who wait for it. */
+/** What one group of the longest kind needs: aligned memory, and room for those who wait for it. */
 export class Arena {
+  /** Memory that the arena is a part of, from `offset` on. */
   readonly buffer: DiskBuffer
+  readonly offset: number
+  readonly bytes: Uint8Array
   readonly words: Uint32Array
   readonly waiters = new Waiters()
 
-  constructor(bytes: number) {
-    this.buffer = allocateBuffer(bytes)
-    this.words = new Uint32Array(this.buffer.memory.buffer)
+  constructor(buffer: DiskBuffer, offset: number, length: number) {
+    this.buffer = buffer
+    this.offset = offset
+    this.bytes = buffer.bytes.subarray(offset, offset + length)
+    this.words = new Uint32Array(this.bytes.buffer, this.bytes.byteOffset, length / 4)
   }
 }
+
+/**
+ * One that fills and one in flight are all that short groups need, and of memory of their own they touch a few
+ * pages. Those beyond are for long groups: so many together lie in huge pages.
+ */
+const ARENAS_ALONE = 2
+const ARENAS_TOGETHER = 4
 
 export class ArenaPool {
   /** How many there are, made or not. */
@@ -44,10 +55,18 @@ export class ArenaPool {
 
   /** Only while one is {@link available}, which bounds the memory. */
   take(): Arena {
-    const free = this.#free.pop()
-    if (free !== undefined) return free
-    this.#unmade--
-    return new Arena(this.#arenaBytes)
+    if (this.#free.length === 0) this.#make()
+    return this.#free.pop()!
+  }
+
+  #make(): void {
+    const isAlone = this.count - this.#unmade < ARENAS_ALONE
+    const made = Math.min(isAlone ? 1 : ARENAS_TOGETHER, this.#unmade)
+    const buffer = allocateBuffer(made * this.#arenaBytes)
+    for (let i = made - 1; i >= 0; i--) {
+      this.#free.push(new Arena(buffer, i * this.#arenaBytes, this.#arenaBytes))
+    }
+    this.#unmade -= made
   }
 
   give(arena: Arena): void {

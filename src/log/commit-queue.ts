@@ -307,10 +307,10 @@ export class CommitQueue {
     group.sequence = ++this.#submitted
     this.#unanswered++
     health.asked()
-    const { buffer } = group.arena
+    const { buffer, offset } = group.arena
     const done = (error: Error | undefined) => this.#onCommitted(group, error)
     try {
-      file.commit(buffer, 0, length, group.lsn - base, sync, done)
+      file.commit(buffer, offset, length, group.lsn - base, sync, done)
     } catch (error) {
       done(error as Error)
     }

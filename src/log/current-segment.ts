@@ -86,7 +86,7 @@ export class CurrentSegment {
     const { alignment } = this.#parts.chain
     const { end, length } = this.#linkGroup(arena, segment, cut)
     try {
-      segment.file.writeBlocking(arena.buffer, 0, length, alignment)
+      segment.file.writeBlocking(arena.buffer, arena.offset, length, alignment)
       segment.file.syncBlocking()
       directory.syncBlocking()
       manifest.updateBlocking({ newest: segment.header, floor: end, pinned: false })
@@ -111,7 +111,9 @@ export class CurrentSegment {
     const arena = takeArena()
     const { end, length } = this.#linkGroup(arena, segment, cut)
     try {
-      await health.orPoisoned(segment.file.write(arena.buffer, 0, length, chain.alignment))
+      await health.orPoisoned(
+        segment.file.write(arena.buffer, arena.offset, length, chain.alignment),
+      )
       await health.orPoisoned(segment.file.sync())
       await health.orPoisoned(directory.sync())
       const newest = segment.header

@@ -72,11 +72,11 @@ export class PendingGroup {
     const at = this.fill
     if (this.count === 0) this.openedAt = performance.now()
     this.recordBytes += payload.length
-    const { buffer, words } = this.arena
+    const { bytes, words } = this.arena
     const word = at >>> 2
     words[word + 1] = payload.length
     words[word + 2] = flags
-    buffer.bytes.set(payload, at + RECORD_HEADER_BYTES)
+    bytes.set(payload, at + RECORD_HEADER_BYTES)
     this.fill = at + recordSpan(payload.length)
     this.count++
     if ((flags & RECORD_CONTINUATION) === 0) this.begun++
@@ -113,7 +113,7 @@ export class PendingGroup {
   }
 
   get bytes(): Uint8Array {
-    return this.arena.buffer.bytes
+    return this.arena.bytes
   }
 
   /** The record or fragment at an LSN within this group; undefined when none starts there. */

@@ -1,5 +1,5 @@
 /** The file of a new segment: recycled, or full of zeros; then its header. Nothing of it is named yet. */
-import { allocateBuffer, withBuffer } from '../disk/buffer.ts'
+import { allocateBuffer, HUGE_PAGE_BYTES, withBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile } from '../disk/disk.ts'
 import { KIB, MIB } from '../segment/format.ts'
 
@@ -21,6 +21,7 @@ export type Haste = 'none' | 'soon' | 'outrun'
  */
 export type Step = (done: number) => Promise<Haste>
 
+/** Never written to: one huge page of zeros, which is the system's own. */
 let zeros: DiskBuffer | undefined
 
 /**
@@ -36,7 +37,7 @@ export async function layOutSegmentFile(
 ): Promise<void> {
   file.tryLock()
   if (isRecycled) return
-  zeros ??= allocateBuffer(HURRIED_PIECE_BYTES)
+  zeros ??= allocateBuffer(HUGE_PAGE_BYTES)
   for (let at = alignment; at < fileBytes; ) {
     const haste = await step(at / fileBytes)
     const rest = fileBytes - at

@@ -1,5 +1,5 @@
 /** Large aligned reads of a file, so that walking its groups costs few system calls. */
-import { allocateBuffer, borrowBuffer, returnBuffer } from '../disk/buffer.ts'
+import { allocateBuffer, borrowBuffer, renewBuffer, returnBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
 import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
 import {
@@ -11,10 +11,12 @@ import {
   verifyGroup,
 } from './group.ts'
 
-/** Room for the longest group wherever it starts, and for some more: the longest read. */
-const WINDOW_BYTES = 2 * MIB + 4 * MAX_ALIGNMENT
-/** What stands before it of a group that begins in the read before: the longest group. */
+/** What stands before a read of a group that begins in the read before: the longest group. */
 const CARRY_BYTES = MIB + 2 * MAX_ALIGNMENT
+/** Two huge pages. */
+const BUFFER_BYTES = 4 * MIB
+/** The longest read: room for the longest group wherever it starts, and for some more. */
+export const WINDOW_BYTES = BUFFER_BYTES - CARRY_BYTES
 
 /** Runs a read that goes on when whoever asked for it has turned to something else. */
 export type Hold = (read: () => Promise<void>) => Promise<void>
@@ -22,7 +24,7 @@ export type Hold = (read: () => Promise<void>) => Promise<void>
 /** Bytes of a file in memory: those from `from` on stand at `at`. */
 interface Stretch {
   readonly file: DiskFile
-  readonly buffer: DiskBuffer
+  buffer: DiskBuffer
   from: number
   at: number
   length: number
@@ -131,6 +133,14 @@ export class Window {
     this.#spare = undefined
   }
 
+  /** Views of the bytes that it gave have length 0 from now on; what it holds it still has. */
+  revoke(): void {
+    if (this.#buffer === undefined) return
+    const renewed = renewBuffer(this.#buffer)
+    if (this.#held?.buffer === this.#buffer) this.#held.buffer = renewed
+    this.#buffer = renewed
+  }
+
   /** What was read may have changed since. */
   forget(): void {
     this.#held = undefined
@@ -191,7 +201,7 @@ export class Window {
     const from = heldFrom + heldLength
     const length = Math.min(WINDOW_BYTES, alignUp(limit - from, this.#alignment))
     if (hold === undefined || length <= 0 || from % this.#alignment !== 0) return
-    const buffer = this.#spare ?? allocateBuffer(CARRY_BYTES + WINDOW_BYTES)
+    const buffer = this.#spare ?? allocateBuffer(BUFFER_BYTES)
     this.#spare = undefined
     const stretch: Stretch = { file, buffer, from, at: CARRY_BYTES, length: 0 }
     const read = async () => {
@@ -216,7 +226,7 @@ export class Window {
     next.at -= carried
     next.from -= carried
     next.length += carried
-    if (held.buffer.bytes.length >= CARRY_BYTES + WINDOW_BYTES) this.#spare = held.buffer
+    if (held.buffer.bytes.length >= BUFFER_BYTES) this.#spare = held.buffer
     else returnBuffer(held.buffer)
     this.#buffer = next.buffer
     this.#held = next

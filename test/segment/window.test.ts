@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { DiskFile } from '../../src/disk/disk.ts'
 import { ioError, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
-import { type Hold, Window } from '../../src/segment/window.ts'
+import { type Hold, WINDOW_BYTES, Window } from '../../src/segment/window.ts'
 import { but } from '../support/simulated.ts'
 
 const MIB = 1 << 20
@@ -79,7 +79,7 @@ t.test('the beginning alone is not read ahead, nor is it without a hold', async 
   await new Window(A).load(file, 0, A, FILE_BYTES, hold)
   t.equal(reads.length, 1)
   const window = new Window(A)
-  for (const at of [0, 2.25 * MIB, 5 * MIB]) await window.load(file, at, A, FILE_BYTES)
+  for (const at of [0, WINDOW_BYTES, 2 * WINDOW_BYTES]) await window.load(file, at, A, FILE_BYTES)
   t.equal(reads.length, 4)
 })
 
@@ -125,7 +125,7 @@ t.test('given up with a read under way: nobody is lent what it still writes to',
   let finish: (() => void) | undefined
   const late = but(file, {
     async read(buffer, offset, length, position) {
-      if (position < 4 * MIB || finish !== undefined) {
+      if (position < 2 * WINDOW_BYTES || finish !== undefined) {
         return file.read(buffer, offset, length, position)
       }
       await new Promise<void>(resolve => (finish = resolve))
@@ -135,16 +135,16 @@ t.test('given up with a read under way: nobody is lent what it still writes to',
   })
   const window = new Window(A)
   await window.load(late, 0, A, FILE_BYTES, hold)
-  await window.load(late, 2.25 * MIB, A, FILE_BYTES, hold)
+  await window.load(late, WINDOW_BYTES, A, FILE_BYTES, hold)
   t.equal(held(), 1, 'one is under way, and held')
   window.forget()
   // Read ahead anew, and then the old one lands.
   await window.load(late, 0, A, FILE_BYTES, hold)
-  await window.load(late, 2.25 * MIB, A, FILE_BYTES, hold)
+  await window.load(late, WINDOW_BYTES, A, FILE_BYTES, hold)
   while (held() > 1) await new Promise(resolve => setImmediate(resolve))
   finish?.()
   while (held() > 0) await new Promise(resolve => setImmediate(resolve))
-  for (let at = 2.25 * MIB; at < 6 * MIB; at += MIB / 4) {
+  for (let at = WINDOW_BYTES; at + MIB / 4 <= FILE_BYTES; at += MIB / 4) {
     t.ok(isRight(await window.load(late, at, MIB / 4, FILE_BYTES, hold), at), `at ${at}`)
   }
   window.release()
