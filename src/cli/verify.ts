@@ -52,9 +52,9 @@ async function readAll(dir: string, keys: KeyOptions): Promise<Verified> {
   const tally = new Tally()
   const stopProgress = showProgress(tally, courseOf(log.info()))
   try {
-    for await (const { lsn, data } of log.scan()) {
-      tally.add(data.length)
-      tally.lsn = lsn
+    for await (const batch of log.scanBatches()) {
+      for (const { data } of batch) tally.add(data.length)
+      tally.lsn = batch[batch.length - 1].lsn
     }
   } finally {
     stopProgress()

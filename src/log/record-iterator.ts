@@ -1,14 +1,12 @@
-import type { LogRecord } from './record.ts'
+type Next<Item> = IteratorResult<Item, undefined>
 
-type Next = IteratorResult<LogRecord, undefined>
-
-const END: Next = { done: true, value: undefined }
+const END = { done: true, value: undefined } as const
 
 /**
- * Records one after the other, from groups that are read one after the other. An iterator by hand: an
- * async generator costs about as much for each record as reading it does.
+ * Records, or batches of them, one after the other, from groups that are read one after the other. An iterator by
+ * hand: an async generator costs about as much for each record as reading it does.
  */
-export abstract class RecordIterator implements AsyncIterableIterator<LogRecord> {
+export abstract class RecordIterator<Item> implements AsyncIterableIterator<Item> {
   #done = false
   /** Calls of `next` that have not settled: those behind them wait their turn. */
   #waiting = 0
@@ -16,18 +14,18 @@ export abstract class RecordIterator implements AsyncIterableIterator<LogRecord>
 
   /** Throws when the log has been closed meanwhile, or does not hold the place any more. */
   protected abstract check(): void
-  /** The next record of the group at hand; undefined when it has no more. */
-  protected abstract recordInGroup(): LogRecord | undefined
+  /** What comes next of what has been read; undefined when that has no more. */
+  protected abstract itemAtHand(): Item | undefined
   /** Gets the next group, or waits for one; false at the end of what is to be read. */
   protected abstract advance(): Promise<boolean>
   /** Called at least once when it has come to its end, in whatever way. */
   protected abstract release(): void
 
-  next(): Promise<Next> {
+  next(): Promise<Next<Item>> {
     if (this.#waiting === 0) {
       try {
-        const record = this.#atHand()
-        if (record !== undefined) return Promise.resolve(record)
+        const result = this.#atHand()
+        if (result !== undefined) return Promise.resolve(result)
       } catch (error) {
         return Promise.reject(error)
       }
@@ -41,7 +39,7 @@ export abstract class RecordIterator implements AsyncIterableIterator<LogRecord>
     return result
   }
 
-  async return(): Promise<Next> {
+  async return(): Promise<Next<Item>> {
     this.#end()
     return END
   }
@@ -60,11 +58,11 @@ export abstract class RecordIterator implements AsyncIterableIterator<LogRecord>
   }
 
   /** What needs no reading; undefined when it does. */
-  #atHand(): Next | undefined {
+  #atHand(): Next<Item> | undefined {
     if (this.#done) return END
     try {
       this.check()
-      const value = this.recordInGroup()
+      const value = this.itemAtHand()
       return value && { done: false, value }
     } catch (error) {
       this.#end()
@@ -72,12 +70,12 @@ export abstract class RecordIterator implements AsyncIterableIterator<LogRecord>
     }
   }
 
-  async #readOn(): Promise<Next> {
+  async #readOn(): Promise<Next<Item>> {
     try {
       while (!this.#done) {
         this.check() // a log that closes waits for the read before this one, not for the next
         if (!(await this.advance())) break
-        const value = this.#done ? undefined : this.recordInGroup()
+        const value = this.#done ? undefined : this.itemAtHand()
         if (value !== undefined) return { done: false, value }
       }
     } catch (error) {

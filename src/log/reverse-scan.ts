@@ -17,7 +17,7 @@ import type { Source } from './scan.ts'
  * the places of a stretch's groups and of one group's records (at most 65,536), some 4 MiB at most, and
  * one record that is longer than a group.
  */
-export class ReverseScan extends RecordIterator {
+export class ReverseScan extends RecordIterator<LogRecord> {
   #reader: Reader
   readonly #window: Window
   readonly #from: number
@@ -69,7 +69,7 @@ export class ReverseScan extends RecordIterator {
     this.#rewindsSeen = rewinds.length
   }
 
-  protected recordInGroup(): LogRecord | undefined {
+  protected itemAtHand(): LogRecord | undefined {
     const place = this.#records.pop()
     if (place === undefined) return undefined
     const { lsn, flags, from, to } = place

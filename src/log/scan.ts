@@ -1,6 +1,7 @@
 import { GROUP_HEADER_BYTES } from '../segment/format.ts'
-import { RecordCursor } from '../segment/group.ts'
+import { RECORD_CONTINUATION, RECORD_GOES_ON, RecordCursor } from '../segment/group.ts'
 import { RecordCopies } from '../segment/record-copies.ts'
+import { RecordViews } from '../segment/record-views.ts'
 import { Window } from '../segment/window.ts'
 import type { Fragments } from './fragments.ts'
 import type { LiveSegment } from './live-chain.ts'
@@ -24,10 +25,18 @@ export interface Source {
   end?(): void
 }
 
-/** The records from the first at or after `from` up to `to`, in order. */
-export class Scan extends RecordIterator {
+/** Where the bytes of records come from that are handed out. */
+interface RecordBytes {
+  /** A group, whose last record ends at `end` in `bytes`. */
+  begin(bytes: Uint8Array, end: number): void
+  /** Of its next record, or of a fragment, which is kept while the groups behind it are read. */
+  take(from: number, to: number, isFragment: boolean): Buffer
+}
+
+/** Walks the groups that hold the records from the first at or after `from` up to `to`, in order. */
+abstract class GroupWalk<Item> extends RecordIterator<Item> {
   #reader: Reader
-  readonly #window: Window
+  protected readonly window: Window
   #from: number
   /** The same, where 0 stands for the beginning. */
   #least: number
@@ -37,7 +46,7 @@ export class Scan extends RecordIterator {
   #position: Position | undefined
   /** The end of the last group that was read. */
   #reached: number
-  readonly #copies = new RecordCopies()
+  readonly #recordBytes: RecordBytes
   #records: RecordCursor | undefined
   /** Of the group at hand. */
   #segment: LiveSegment | undefined
@@ -47,11 +56,18 @@ export class Scan extends RecordIterator {
   #rewindsSeen: number
   #started = false
 
-  /** @param check throws when the log has been closed meanwhile */
-  constructor(reader: Reader, from: number, to: number, check: () => void, source?: Source) {
+  constructor(
+    recordBytes: RecordBytes,
+    reader: Reader,
+    from: number,
+    to: number,
+    check: () => void,
+    source: Source | undefined,
+  ) {
     super()
+    this.#recordBytes = recordBytes
     this.#reader = reader
-    this.#window = new Window(reader.alignment)
+    this.window = new Window(reader.alignment)
     this.#fragments = reader.fragments()
     this.#from = from
     this.#reached = from
@@ -73,22 +89,26 @@ export class Scan extends RecordIterator {
     this.#rewindsSeen = rewinds.length
   }
 
+  /** The next record of the group at hand. */
   protected recordInGroup(): LogRecord | undefined {
-    do {
-      const records = this.#records
-      while (records?.next()) {
-        const { lsn, flags, from, to } = records
-        if (lsn < this.#least) {
-          this.#fragments.pass()
-          continue
-        }
-        if (lsn >= this.#cut) break
-        const bytes = this.#copies.copy(from, to)
-        const value = this.#fragments.take({ segment: this.#segment!, lsn, flags, bytes })
-        if (value !== undefined) return value
+    const records = this.#records
+    while (records?.next()) {
+      const { lsn, flags, from, to } = records
+      if (lsn < this.#least) {
+        this.#fragments.pass()
+        continue
       }
-    } while (this.#enterGroupAtHand())
+      if (lsn >= this.#cut) break
+      const bytes = this.#recordBytes.take(from, to, isFragment(flags))
+      const value = this.#fragments.take({ segment: this.#segment!, lsn, flags, bytes })
+      if (value !== undefined) return value
+    }
     return undefined
+  }
+
+  /** What is left of the group at hand is of no interest. */
+  protected leaveGroup(): void {
+    this.#records = undefined
   }
 
   protected async advance(): Promise<boolean> {
@@ -102,7 +122,7 @@ export class Scan extends RecordIterator {
     }
     const more = this.isDone ? undefined : await this.#source?.more(this.#to)
     if (more === undefined) {
-      this.#window.release()
+      this.window.release()
       return false
     }
     this.#to = more.to
@@ -118,7 +138,7 @@ export class Scan extends RecordIterator {
   /** Another view of the log, from where this one ends. */
   #goOnWith(reader: Reader): void {
     if (this.#reached !== this.#from) reader.refuseGone(this.#reached)
-    this.#window.forget()
+    this.window.forget()
     this.#records = undefined
     this.#reader = reader
     this.#fragments = reader.fragments()
@@ -133,7 +153,7 @@ export class Scan extends RecordIterator {
   async #nextGroup(): Promise<boolean> {
     if (this.#to === 0) return false
     if (!this.#started) {
-      this.#position = await this.#reader.start(this.#from, this.#window)
+      this.#position = await this.#reader.start(this.#from, this.window)
       this.#started = this.#position !== undefined
     }
     for (;;) {
@@ -142,7 +162,7 @@ export class Scan extends RecordIterator {
       if (position === undefined || position.lsn >= this.#to) return false
       const end = Math.min(position.segment.cut, this.#to)
       if (position.lsn < end) {
-        const loaded = await this.#reader.group(position, end, this.#window, true)
+        const loaded = await this.#reader.group(position, end, this.window, true)
         this.#enter(position.segment, loaded)
         // Otherwise it only led to the place.
         if (loaded.end > this.#least) this.#reader.refuseTrimmed(loaded)
@@ -155,12 +175,12 @@ export class Scan extends RecordIterator {
   }
 
   /** The next group, if it takes no reading: small ones are at hand by the hundred. */
-  #enterGroupAtHand(): boolean {
+  protected enterGroupAtHand(): boolean {
     const position = this.#started ? this.#position : undefined
     if (position === undefined || position.lsn >= this.#to) return false
     const end = Math.min(position.segment.cut, this.#to)
     if (position.lsn >= end) return false
-    const loaded = this.#reader.groupAtHand(position, end, this.#window)
+    const loaded = this.#reader.groupAtHand(position, end, this.window)
     if (loaded !== undefined) this.#enter(position.segment, loaded)
     return loaded !== undefined
   }
@@ -169,8 +189,68 @@ export class Scan extends RecordIterator {
     this.#position = { segment, lsn: loaded.end }
     this.#reached = loaded.end
     this.#records = new RecordCursor(loaded.bytes, 0, loaded.group)
-    this.#copies.begin(loaded.bytes, GROUP_HEADER_BYTES + loaded.group.payloadBytes)
+    this.#recordBytes.begin(loaded.bytes, GROUP_HEADER_BYTES + loaded.group.payloadBytes)
     this.#segment = segment
     this.#cut = segment.cut
   }
+}
+
+/** One record after the other, each a copy. */
+export class Scan extends GroupWalk<LogRecord> {
+  /** @param check throws when the log has been closed meanwhile */
+  constructor(reader: Reader, from: number, to: number, check: () => void, source?: Source) {
+    super(new RecordCopies(), reader, from, to, check, source)
+  }
+
+  protected itemAtHand(): LogRecord | undefined {
+    do {
+      const record = this.recordInGroup()
+      if (record !== undefined) return record
+    } while (this.enterGroupAtHand())
+    return undefined
+  }
+}
+
+/** A batch ends with a group as soon as it has so many records: a read of short ones holds 150,000. */
+const BATCH_RECORDS = 4096
+
+/** Records by the batch, as views of the memory that they were read into. */
+export class BatchScan extends GroupWalk<LogRecord[]> {
+  #hasLent = false
+  /** To be thrown behind the records that stand before what it tells of. */
+  #failure: { readonly error: unknown } | undefined
+
+  /** @param check throws when the log has been closed meanwhile */
+  constructor(reader: Reader, from: number, to: number, check: () => void, source?: Source) {
+    super(new RecordViews(), reader, from, to, check, source)
+  }
+
+  protected itemAtHand(): LogRecord[] | undefined {
+    if (this.#hasLent) this.#takeBack()
+    if (this.#failure !== undefined) throw this.#failure.error
+    const batch: LogRecord[] = []
+    try {
+      do {
+        for (let record = this.recordInGroup(); record; record = this.recordInGroup()) {
+          batch.push(record)
+        }
+      } while (batch.length < BATCH_RECORDS && this.enterGroupAtHand())
+    } catch (error) {
+      if (batch.length === 0) throw error
+      this.#failure = { error }
+    }
+    this.#hasLent = batch.length > 0
+    return this.#hasLent ? batch : undefined
+  }
+
+  /** The next read may write where the views of the last batch look. */
+  #takeBack(): void {
+    this.#hasLent = false
+    this.leaveGroup()
+    this.window.revoke()
+  }
+}
+
+function isFragment(flags: number): boolean {
+  return (flags & (RECORD_GOES_ON | RECORD_CONTINUATION)) !== 0
 }

@@ -22,7 +22,7 @@ export class RecordCopies {
     this.#to = 0
   }
 
-  copy(from: number, to: number): Buffer {
+  take(from: number, to: number): Buffer {
     if (from < this.#from || to > this.#to) this.#fill(from, to)
     return this.#slab.subarray(from - this.#from, to - this.#from)
   }

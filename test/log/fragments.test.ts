@@ -5,7 +5,7 @@ import { Log, type LogOptions, type LogRecord } from '../../src/index.ts'
 import { maxWholeRecordBytes, segmentOf } from '../../src/segment/format.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
-import { KIB, openSimulated, recordsOf } from '../support/simulated.ts'
+import { batchedRecordsOf, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const MIB = 2 ** 20
 const A = 4096
@@ -19,10 +19,11 @@ async function expectRecords(
   log: Log,
   wanted: readonly { lsn: number; data: Buffer }[],
 ): Promise<string | undefined> {
-  const found = await recordsOf(log)
+  const [found, batched] = [await recordsOf(log), await batchedRecordsOf(log)]
   if (found.length !== wanted.length) return `${found.length} records, not ${wanted.length}`
   for (const [i, { lsn, data }] of wanted.entries()) {
     if (found[i].lsn !== lsn || !found[i].data.equals(data)) return `a scan's record ${i}`
+    if (batched[i]?.lsn !== lsn || !batched[i].data.equals(data)) return `record ${i} by the batch`
     if (!(await log.read(lsn)).equals(data)) return `LSN ${lsn}`
   }
   return undefined

@@ -12,7 +12,7 @@ import { type Test, temporaryDirectory, whyNoRing } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
 import { chooseSeed } from '../support/random.ts'
 import { follow, openReplica } from '../support/replication.ts'
-import { KIB, openSimulated } from '../support/simulated.ts'
+import { batchedRecordsOf, KIB, openSimulated } from '../support/simulated.ts'
 
 const COMMANDS = Number(process.env.RIOLOG_RUNS ?? 1200)
 const [LEAST, MOST] = [5, 80]
@@ -116,12 +116,15 @@ class World {
   }
 
   async checkScan(from: number): Promise<void> {
+    // It moves meanwhile.
+    const durable = (end = this.log.durableLsn) =>
+      this.known.filter(({ lsn }) => lsn >= from && lsn < end)
+    let wanted = durable()
+    same(await all(this.log.scan({ from })), wanted, `a scan from ${from}`)
+    wanted = durable()
+    same(await batchedRecordsOf(this.log, from), wanted, `a scan by the batch from ${from}`)
     const end = this.log.durableLsn
-    const wanted = this.known.filter(({ lsn }) => lsn >= from && lsn < end)
-    const found = await all(this.log.scan({ from }))
-    same(found, wanted, `a scan from ${from}`)
-    const newEnd = this.log.durableLsn // it has moved meanwhile
-    const before = this.known.filter(({ lsn }) => lsn < newEnd && (from === 0 || lsn <= from))
+    const before = this.known.filter(({ lsn }) => lsn < end && (from === 0 || lsn <= from))
     const back = await all(this.log.scan(from === 0 ? { reverse: true } : { from, reverse: true }))
     same(back, before.reverse(), `a reverse scan from ${from}`)
   }
@@ -165,7 +168,7 @@ async function all(records: AsyncIterable<LogRecord>): Promise<LogRecord[]> {
   return found
 }
 
-function same(found: readonly LogRecord[], wanted: readonly Known[], what: string): void {
+function same(found: readonly LogRecord[], wanted: readonly LogRecord[], what: string): void {
   const at = Array.from({ length: Math.max(found.length, wanted.length) }).findIndex(
     (_, i) =>
       found[i]?.lsn !== wanted[i]?.lsn ||
@@ -331,6 +334,8 @@ const commands: Record<string, Command> = {
   async 'read only'(world) {
     const reader = await world.place.open({ readOnly: true })
     const found = await all(reader.scan())
+    const batched = await batchedRecordsOf(reader)
+    same(batched, world.known.slice(0, batched.length), 'a read-only opening, by the batch')
     same(found, world.known.slice(0, found.length), 'a read-only opening')
     const next = world.known[found.length]
     if (

@@ -138,6 +138,7 @@ const OPERATIONS: readonly Operation[] = [
   ['read', READS, (log, lsn) => log.read(lsn)],
   ['readMany', READS, (log, lsn) => log.readMany([lsn, lsn])],
   ['scan', READS, log => log.scan().next()],
+  ['scanBatches', READS, log => log.scanBatches().next()],
   ['scan', READS, log => log.scan({ reverse: true }).next(), 'in reverse'],
   ['tail', READS, log => log.tail().next()],
   // Behind the last durable record: of a log that rewinds, that goes.

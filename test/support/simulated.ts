@@ -2,6 +2,7 @@ import type { Disk, DiskFile } from '../../src/disk/disk.ts'
 import { type SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
+import type { LogRecord } from '../../src/log/record.ts'
 
 export const KIB = 1024
 
@@ -11,9 +12,18 @@ export function openSimulated(device: SimulatedDevice, options: LogOptions = {})
   return Log.openOn(new SimulatedDisk(device), 'simulated', checked)
 }
 
-export async function recordsOf(log: Log): Promise<{ lsn: number; data: Buffer }[]> {
+export async function recordsOf(log: Log): Promise<LogRecord[]> {
   const records = []
   for await (const record of log.scan()) records.push(record)
+  return records
+}
+
+/** By the batch, each copied before it is taken back. */
+export async function batchedRecordsOf(log: Log, from = 0): Promise<LogRecord[]> {
+  const records: LogRecord[] = []
+  for await (const batch of log.scanBatches({ from })) {
+    for (const { lsn, data } of batch) records.push({ lsn, data: Buffer.from(data) })
+  }
   return records
 }
 
