@@ -52,6 +52,10 @@ const LOADS: Record<string, Task> = {
     }),
   ],
   scan: ['reads', directory => ({ directory, bytes: KIB, records: 500_000, load: 'scan' })],
+  scanBatches: [
+    'reads',
+    directory => ({ directory, bytes: KIB, records: 500_000, load: 'scanBatches' }),
+  ],
   'random reads': [
     'reads',
     directory => ({

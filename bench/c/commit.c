@@ -25,6 +25,7 @@
 enum {
   kBlock = 4096,
   kMiB = 1 << 20,
+  kHugePage = 2 * kMiB,
   kFileBytes = 64 * kMiB,
   kGroupHeader = 64,
   kRecordHeader = 12,
@@ -150,13 +151,22 @@ struct Group {
   double* since;
 };
 
+/** Huge pages where the system has them, as riolog takes them. */
+static char* longMemory(size_t bytes) {
+  const size_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  char* memory = aligned_alloc(kHugePage, size);
+  if (!memory) fail("malloc");
+  madvise(memory, size, MADV_HUGEPAGE);
+  memset(memory, 0, bytes);
+  return memory;
+}
+
 static struct Group newGroup(uint32_t span) {
   const size_t most = kMaxGroup > span + kGroupHeader ? kMaxGroup : span + kGroupHeader;
   const size_t size = (most + kBlock - 1) / kBlock * kBlock;
-  struct Group g = {.bytes = aligned_alloc(kBlock, size), .fill = kGroupHeader};
+  struct Group g = {.bytes = longMemory(size), .fill = kGroupHeader};
   g.since = malloc((most / span + 1) * sizeof *g.since);
-  if (!g.bytes || !g.since) fail("malloc");
-  memset(g.bytes, 0, size);
+  if (!g.since) fail("malloc");
   return g;
 }
 

@@ -76,7 +76,9 @@ export const VIEWS: Record<SectionName, View> = {
   },
   scan: {
     title: 'Scan',
-    text: 'A whole log in order, each checksum verified, each record checked by the reader, past the page cache.',
+    text:
+      'A whole log in order, each checksum verified, each record checked by the reader, past the page cache. ' +
+      '`scanBatches` hands out views of what was read, `scan` copies.',
     main: BANDWIDTH,
     isLess: false,
     yardstick: FIO,

@@ -34,14 +34,15 @@ export const scan = (setup: Setup) =>
     for (const bytes of setup.options.quick ? [1024] : [128, 1024, 16_384]) {
       // Small ones are fewer: all of 1 GiB would take long to write, and tell nothing more.
       const records = Math.floor((bytes < 1024 ? total / 4 : total) / bytes)
-      const riolog = setup.task('riolog', 'reads', directory => {
-        return { directory, bytes, records, load: 'scan' as const }
+      const ways = (['scan', 'scanBatches'] as const).map(load => {
+        const name = load === 'scan' ? 'riolog' : `riolog, ${load}`
+        return setup.task(name, 'reads', directory => ({ directory, bytes, records, load }))
       })
       const parameters = { bytes, records }
       yield {
         title: `records of ${bytes} B`,
         parameters,
-        contenders: [fioScan(setup, total), riolog],
+        contenders: [fioScan(setup, total), ...ways],
       }
     }
   }

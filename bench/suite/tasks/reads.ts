@@ -10,7 +10,7 @@ export interface ReadSettings {
   readonly directory: string
   readonly bytes: number
   readonly records: number
-  readonly load: 'scan' | { depth: number; milliseconds: number; seed: number }
+  readonly load: 'scan' | 'scanBatches' | { depth: number; milliseconds: number; seed: number }
 }
 
 const WARM_UP_MS = 300
@@ -23,6 +23,7 @@ export async function startReads({ directory, bytes, records, load }: ReadSettin
     close: () => log.close(),
   })
   if (load === 'scan') return session(() => scan(log, bytes, records))
+  if (load === 'scanBatches') return session(() => scanBatches(log, bytes, records))
   const { depth, milliseconds, seed } = load
   await readAtRandom(log, lsns, bytes, depth, WARM_UP_MS, seed - 1)
   return session(round => readAtRandom(log, lsns, bytes, depth, milliseconds, seed + round))
@@ -50,10 +51,24 @@ async function fill(log: Log, bytes: number, count: number): Promise<number[]> {
 async function scan(log: Log, bytes: number, records: number): Promise<Outcome> {
   const started = performance.now()
   let count = 0
-  for await (const { data } of log.scan()) {
-    if (data.length !== bytes || data.readUInt32LE() !== count) throw new Error('another record')
-    count++
+  for await (const { data } of log.scan()) check(data, bytes, count++)
+  return outcomeOf(started, count, bytes, records)
+}
+
+async function scanBatches(log: Log, bytes: number, records: number): Promise<Outcome> {
+  const started = performance.now()
+  let count = 0
+  for await (const batch of log.scanBatches()) {
+    for (const { data } of batch) check(data, bytes, count++)
   }
+  return outcomeOf(started, count, bytes, records)
+}
+
+function check(data: Buffer, bytes: number, index: number): void {
+  if (data.length !== bytes || data.readUInt32LE() !== index) throw new Error('another record')
+}
+
+function outcomeOf(started: number, count: number, bytes: number, records: number): Outcome {
   const seconds = (performance.now() - started) / 1000
   if (count !== records) throw new Error(`${count} of ${records} records`)
   return { operations: count, seconds, bytes: count * bytes }
