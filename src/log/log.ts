@@ -397,7 +397,7 @@ export class Log {
 
   /**
    * The durable records, oldest first, up to what is durable when the scan begins; with `reverse` the
-   * newest first. It takes up to 3 MiB of memory, a reverse one up to 7 MiB, and a record that is longer.
+   * newest first. It takes up to 8 MiB of memory, and a record that is longer than a group.
    * Of a read-only log it shows one state, that of the beginning, also where the writer has trimmed or
    * rewound since.
    * @throws ERR_RIOLOG_TRIMMED, ERR_RIOLOG_REWOUND, ERR_RIOLOG_CORRUPT, ERR_RIOLOG_KEY, ERR_RIOLOG_CLOSED,
@@ -416,8 +416,7 @@ export class Log {
   /**
    * What {@link scan} gives, many records at a time and without a copy, to replay a log: `data` is a view of the
    * memory that was read into, good until the next batch is asked for. Then it is taken back, and its length is 0:
-   * copy what is to be kept (`Buffer.from(data)`). Up to 2.25 MiB of records are a batch, which may be several
-   * thousand of them.
+   * copy what is to be kept (`Buffer.from(data)`). A batch has up to 2.9 MiB of records.
    * @throws what {@link scan} throws, behind the records before the place that it tells of
    */
   scanBatches(options: Pick<ScanOptions, 'from'> = {}): AsyncIterableIterator<LogRecord[]> {

@@ -13,7 +13,7 @@ import type { Source } from './scan.ts'
 /**
  * The records from the last at or before `from` back to the oldest. Groups have no way back, so a
  * stretch of them, of one to two groups of the longest kind, is walked forward by its headers; then its
- * groups are verified and given from the last to the first. Beside the 2.25 MiB of its window it holds
+ * groups are verified and given from the last to the first. Beside the 4 MiB of its window it holds
  * the places of a stretch's groups and of one group's records (at most 65,536), some 4 MiB at most, and
  * one record that is longer than a group.
  */
