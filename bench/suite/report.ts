@@ -15,6 +15,7 @@ import type { Results } from './results.ts'
 import type { SectionName } from './sections/index.ts'
 import { markdown, tableOf } from './tables.ts'
 import { verdicts } from './targets.ts'
+import { ROUND_WARM_UP_MS } from './usage.ts'
 import { VIEWS } from './views.ts'
 
 export async function writeReport(results: Results, folder: string): Promise<void> {
@@ -59,7 +60,8 @@ function headerOf({ started, minutes, options, machine, versions }: Results): st
   return [
     '# Benchmarks',
     `Written by \`npm run bench\` (${size}${rounds} rounds of ${milliseconds} ms); do not edit. The databases are installed by \`npm install --prefix bench/peers\`.`,
-    'Each contender runs in a process of its own, is warmed up, and is measured in turns with the others. Figures ' +
+    'Each contender runs in a process of its own, is warmed up, and is measured in turns with the others; each round ' +
+      `begins with ${ROUND_WARM_UP_MS} ms of the same work that do not count, since a process that has waited is slow at first. Figures ` +
       'are medians of the rounds, and ratios are medians of the ratios of each round, with quartiles in brackets: the ' +
       'speed of a machine changes from round to round. What is lost is left in.',
     markdown(rows, 2),

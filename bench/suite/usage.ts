@@ -10,6 +10,12 @@ export interface Outcome {
   readonly [name: string]: number
 }
 
+/**
+ * Before each round counts. A process that has waited for its turn for seconds begins at half its speed, and takes
+ * some 100 ms to find it again; the C program and fio, which are started for each round, write for longer before theirs.
+ */
+export const ROUND_WARM_UP_MS = 200
+
 const SECTOR = 512
 /** Nothing is written for so long: longer than stores wait between two pieces of their own work. */
 const QUIET_MS = 20

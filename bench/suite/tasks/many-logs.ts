@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Log } from 'riolog'
 import { Latencies } from '../../latencies.ts'
 import type { Session } from '../contender.ts'
-import { measured, type Outcome } from '../usage.ts'
+import { measured, type Outcome, ROUND_WARM_UP_MS } from '../usage.ts'
 
 export interface ManyLogsSettings {
   readonly directory: string
@@ -43,7 +43,10 @@ export async function startManyLogs(settings: ManyLogsSettings): Promise<Session
   }
   await run(milliseconds)
   return {
-    measure: () => measured(() => run(milliseconds), undefined),
+    measure: async () => {
+      await run(ROUND_WARM_UP_MS)
+      return measured(() => run(milliseconds), undefined)
+    },
     close: () => Promise.all(logs.map(log => log.close())),
   }
 }

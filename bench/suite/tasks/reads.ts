@@ -4,7 +4,7 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { Log } from 'riolog'
 import { Latencies } from '../../latencies.ts'
 import type { Session } from '../contender.ts'
-import { measured, type Outcome } from '../usage.ts'
+import { measured, type Outcome, ROUND_WARM_UP_MS } from '../usage.ts'
 
 export interface ReadSettings {
   readonly directory: string
@@ -18,15 +18,35 @@ const WARM_UP_MS = 300
 export async function startReads({ directory, bytes, records, load }: ReadSettings) {
   const log = await Log.open(directory)
   const lsns = await fill(log, bytes, records)
-  const session = (run: (round: number) => Promise<Outcome>): Session => ({
-    measure: round => measured(() => run(round), undefined),
+  const session = (
+    warmUp: (round: number) => Promise<unknown>,
+    run: (round: number) => Promise<Outcome>,
+  ): Session => ({
+    measure: async round => {
+      await warmUp(round)
+      return measured(() => run(round), undefined)
+    },
     close: () => log.close(),
   })
-  if (load === 'scan') return session(() => scan(log, bytes, records))
-  if (load === 'scanBatches') return session(() => scanBatches(log, bytes, records))
-  const { depth, milliseconds, seed } = load
-  await readAtRandom(log, lsns, bytes, depth, WARM_UP_MS, seed - 1)
-  return session(round => readAtRandom(log, lsns, bytes, depth, milliseconds, seed + round))
+  if (load !== 'scan' && load !== 'scanBatches') {
+    const { depth, milliseconds, seed } = load
+    const read = (ms: number, from: number) => readAtRandom(log, lsns, bytes, depth, ms, from)
+    await read(WARM_UP_MS, seed - 1)
+    return session(
+      round => read(ROUND_WARM_UP_MS, seed - 2 - round),
+      round => read(milliseconds, seed + round),
+    )
+  }
+  const run = load === 'scan' ? scan : scanBatches
+  return session(
+    () => run(log, bytes, ROUND_WARM_UP_MS),
+    async () => {
+      const outcome = await run(log, bytes)
+      const { operations } = outcome
+      if (operations !== records) throw new Error(`${operations} of ${records} records`)
+      return outcome
+    },
+  )
 }
 
 async function fill(log: Log, bytes: number, count: number): Promise<number[]> {
@@ -48,29 +68,35 @@ async function fill(log: Log, bytes: number, count: number): Promise<number[]> {
   return lsns
 }
 
-async function scan(log: Log, bytes: number, records: number): Promise<Outcome> {
+/** So many records between two looks at the clock, at most. */
+const LOOK_EACH = 4096
+
+async function scan(log: Log, bytes: number, milliseconds = Infinity): Promise<Outcome> {
   const started = performance.now()
   let count = 0
-  for await (const { data } of log.scan()) check(data, bytes, count++)
-  return outcomeOf(started, count, bytes, records)
+  for await (const { data } of log.scan()) {
+    check(data, bytes, count++)
+    if (count % LOOK_EACH === 0 && performance.now() > started + milliseconds) break
+  }
+  return outcomeOf(started, count, bytes)
 }
 
-async function scanBatches(log: Log, bytes: number, records: number): Promise<Outcome> {
+async function scanBatches(log: Log, bytes: number, milliseconds = Infinity): Promise<Outcome> {
   const started = performance.now()
   let count = 0
   for await (const batch of log.scanBatches()) {
     for (const { data } of batch) check(data, bytes, count++)
+    if (performance.now() > started + milliseconds) break
   }
-  return outcomeOf(started, count, bytes, records)
+  return outcomeOf(started, count, bytes)
 }
 
 function check(data: Buffer, bytes: number, index: number): void {
   if (data.length !== bytes || data.readUInt32LE() !== index) throw new Error('another record')
 }
 
-function outcomeOf(started: number, count: number, bytes: number, records: number): Outcome {
+function outcomeOf(started: number, count: number, bytes: number): Outcome {
   const seconds = (performance.now() - started) / 1000
-  if (count !== records) throw new Error(`${count} of ${records} records`)
   return { operations: count, seconds, bytes: count * bytes }
 }
 
