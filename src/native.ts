@@ -42,6 +42,7 @@ export interface RingBinding {
   submit(count: number, look: boolean): number
   flush(): number
   reap(): number
+  runTaskWork(): void
   wait(milliseconds: number): number
   cancel(slot: number): void
   recycleBuffers(): void

@@ -59,8 +59,8 @@ int setUp(const RingConfig& config, io_uring_params* params) noexcept {
   // Newest first: a kernel that does not know a flag answers EINVAL. A ring with a kernel thread of
   // its own has no task work to be told of, and refuses COOP_TASKRUN.
   constexpr uint32_t kTries[] = {
-      setup::kSubmitAll | setup::kCoopTaskrun | setup::kSingleIssuer,
-      setup::kSubmitAll | setup::kCoopTaskrun,
+      setup::kSubmitAll | setup::kCoopTaskrun | setup::kTaskrunFlag | setup::kSingleIssuer,
+      setup::kSubmitAll | setup::kCoopTaskrun | setup::kTaskrunFlag,
       setup::kSubmitAll | setup::kSingleIssuer,
       setup::kSubmitAll,
       0,
@@ -419,6 +419,10 @@ size_t Ring::reap(Completion* out, size_t capacity, bool* wake) noexcept {
   if (count == capacity) *wake = true;
   if (!pendingCancels_.empty()) sendPendingCancels();
   return count;
+}
+
+void Ring::runTaskWork() noexcept {
+  if ((loadAcquire(sqFlags_) & sqflag::kTaskrun) != 0) enter(0, 0, enter::kGetEvents);
 }
 
 void Ring::recycleBuffers() noexcept {

@@ -72,6 +72,11 @@ class Ring {
   // Moves completions into `out`. `wake` is set when one of them is not quiet, or `out` is full.
   size_t reap(Completion* out, size_t capacity, bool* wake) noexcept;
 
+  // What the kernel has to do in this thread's name, and does when the thread enters it: begin an
+  // operation that is linked behind one that is done, post a completion. One load where there is
+  // nothing of the kind (IORING_SETUP_TASKRUN_FLAG, io_uring_setup(2)).
+  void runTaskWork() noexcept;
+
   // Gives buffers back to the kernel that completions taken by reap named; the caller has copied
   // what it wants of them.
   void recycleBuffers() noexcept;

@@ -71,6 +71,7 @@ constexpr uint32_t kCqSize = 1U << 3;
 constexpr uint32_t kClamp = 1U << 4;
 constexpr uint32_t kSubmitAll = 1U << 7;      // 5.18: a bad SQE does not stop those behind it
 constexpr uint32_t kCoopTaskrun = 1U << 8;    // 5.19: no interrupt for task work
+constexpr uint32_t kTaskrunFlag = 1U << 9;    // 5.19: sqflag::kTaskrun tells of it
 constexpr uint32_t kSingleIssuer = 1U << 12;  // 6.0: only this thread submits
 }  // namespace setup
 

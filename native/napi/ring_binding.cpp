@@ -41,6 +41,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   Napi::Value submit(const Napi::CallbackInfo& info);
   Napi::Value flush(const Napi::CallbackInfo& info);
   Napi::Value reap(const Napi::CallbackInfo& info);
+  void runTaskWork(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   Napi::Value supports(const Napi::CallbackInfo& info);
   Napi::Value setTracing(const Napi::CallbackInfo& info);
@@ -333,6 +334,11 @@ Napi::Value RingBinding::reap(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(count));
 }
 
+// (): completions are told of later, as ever.
+void RingBinding::runTaskWork(const Napi::CallbackInfo&) {
+  if (ring_ != nullptr) ring_->runTaskWork();
+}
+
 // (milliseconds, < 0 for no limit) -> completions in the area, after a wait for one; 0 when the
 // time is over. Holds up the thread.
 Napi::Value RingBinding::wait(const Napi::CallbackInfo& info) {
@@ -468,6 +474,7 @@ Napi::Function RingBinding::define(Napi::Env env) {
                          InstanceMethod<&RingBinding::submit>("submit"),
                          InstanceMethod<&RingBinding::flush>("flush"),
                          InstanceMethod<&RingBinding::reap>("reap"),
+                         InstanceMethod<&RingBinding::runTaskWork>("runTaskWork"),
                          InstanceMethod<&RingBinding::close>("close"),
                          InstanceMethod<&RingBinding::supports>("supports"),
                          InstanceMethod<&RingBinding::setTracing>("setTracing"),

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -218,6 +219,41 @@ TEST("ring: write, then fdatasync, in one chain and one enter") {
   CHECK_EQUAL(ring->trace()[0].flags, kLink);
   CHECK_EQUAL(ring->trace()[1].flags, 0);
   CHECK_EQUAL(ring->trace()[1].opFlags, IORING_FSYNC_DATASYNC);
+}
+
+long entersOnlyToWork = 0;
+long countingEnter(int fd, uint32_t toSubmit, uint32_t minComplete, uint32_t flags,
+                   const void* argument, size_t argumentBytes) {
+  if (toSubmit == 0 && minComplete == 0) entersOnlyToWork++;
+  return RingTestAccess::sysEnter(fd, toSubmit, minComplete, flags, argument, argumentBytes);
+}
+
+TEST("ring: a thread that never waits lets a chain go on, and enters the kernel for nothing else") {
+  auto ring = openRing();
+  if (ring == nullptr) return;
+  TemporaryFile file;
+  NamedMemory memory(4096);
+  RingTestAccess::setEnter(*ring, countingEnter);
+  entersOnlyToWork = 0;
+  for (int i = 0; i < 1000; i++) ring->runTaskWork();
+  CHECK_EQUAL(entersOnlyToWork, 0);
+  CHECK_EQUAL(stage(*ring,
+                    {transfer(IORING_OP_WRITE, 0, file.fd(), memory.id, 4096, kLink),
+                     fdatasync(1, file.fd())},
+                    memory.table),
+              StageStatus::kTaken);
+  CHECK_EQUAL(ring->flush(), 0);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+  while (RingTestAccess::completionsAtHand(*ring) < 2 &&
+         std::chrono::steady_clock::now() < deadline) {
+    ring->runTaskWork();
+  }
+  CHECK_EQUAL(RingTestAccess::completionsAtHand(*ring), 2U);
+  // At most for the write's completion, for the sync's, and once more where they come in pieces.
+  CHECK(entersOnlyToWork <= 8);
+  const auto results = resultsBySlot(*ring, 2);
+  CHECK_EQUAL(results[0], 4096);
+  CHECK_EQUAL(results[1], 0);
 }
 
 TEST("ring: offsets in file and memory reach the kernel") {

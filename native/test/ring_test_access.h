@@ -14,6 +14,9 @@ struct RingTestAccess {
                        const void* argument, size_t argumentBytes) {
     return Ring::sysEnter(fd, toSubmit, minComplete, flags, argument, argumentBytes);
   }
+  static uint32_t completionsAtHand(const Ring& ring) {
+    return __atomic_load_n(ring.cqTail_, __ATOMIC_ACQUIRE) - *ring.cqHead_;
+  }
   static void* mapping(const Ring& ring) { return ring.rings_; }
   static size_t mappingBytes(const Ring& ring) { return ring.ringsBytes_; }
 };

@@ -127,6 +127,11 @@ export interface DiskFile {
     done: (error: Error | undefined) => void,
   ): void
   /**
+   * While the thread works on: lets the kernel do what it does for a commit in this thread's name alone, as
+   * beginning the sync behind a write. Costs next to nothing where there is nothing of the kind.
+   */
+  letGoOn(): void
+  /**
    * Holds up the thread until a commit of this file is done and its `done` was called, the oldest or
    * another one. Only while one is under way.
    */

@@ -175,6 +175,9 @@ export abstract class PosixFile implements DiskFile {
     done: (error: Error | undefined) => void,
   ): void
 
+  /** Threads need nobody's leave. */
+  letGoOn(): void {}
+
   abstract waitForCommit(): void
 
   size(): number {

@@ -154,6 +154,10 @@ class UringFile extends PosixFile {
     this.#queue.submit()
   }
 
+  override letGoOn(): void {
+    this.#queue.runTaskWork()
+  }
+
   waitForCommit(): void {
     const before = this.#committing.length
     this.#awaited = true

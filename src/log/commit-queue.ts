@@ -4,8 +4,8 @@
  * One commit (a chain of write and fdatasync) is in flight at a time, unless `commitsInFlight` says more;
  * while it is, the next group fills: the sync in flight is the batching window. When it completes, the
  * group's waiters are told, the callers that were waiting append again, and only behind them the next
- * group is cut, sealed and submitted. A group that ran full has no more records to wait for, and most of its
- * commit is the transfer: a large one goes to the disk beside others.
+ * group is cut, sealed and submitted; where they take long, half of them at a time (overlap.ts). A group that ran full
+ * has no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
  */
 import type { SyncMode } from '../disk/disk.ts'
 import type { RiologError } from '../errors.ts'
@@ -14,6 +14,7 @@ import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
 import type { Arena, ArenaPool } from './arena-pool.ts'
 import type { Health } from './health.ts'
 import type { CommitMetrics } from './metrics.ts'
+import type { Overlap } from './overlap.ts'
 import type { PendingGroup } from './pending-group.ts'
 
 export interface CommitQueueParts {
@@ -23,6 +24,7 @@ export interface CommitQueueParts {
   /** Undefined: one, but more of groups that ran full at {@link LARGE_GROUP_BYTES} or beyond. */
   readonly commitsInFlight: number | undefined
   readonly sync: SyncMode
+  readonly overlap: Overlap
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number
   /** Lets others go first, for so many milliseconds. */
@@ -71,6 +73,7 @@ export class CommitQueue {
   #stopped = false
   readonly #cutNow = () => {
     this.#cutScheduled = false
+    this.#parts.overlap.wentOn()
     this.#cut()
   }
   readonly #cutBehindMicrotasks = () => process.nextTick(this.#cutNow)
@@ -197,12 +200,16 @@ export class CommitQueue {
 
   /**
    * Before a record is taken, in a turn that may append for long: what no record can join any more need not
-   * wait for its end.
+   * wait for its end, nor need the first half of callers who take long.
    */
-  submitClosed(): void {
-    while (this.#closed.length > 0 && this.#mayGo() && this.#parts.health.poison === undefined) {
+  beforeAppend(): void {
+    const { health, overlap } = this.#parts
+    while (this.#closed.length > 0 && this.#mayGo() && health.poison === undefined) {
       this.#submit(this.#closed.shift()!, true)
     }
+    if (!overlap.isOn || this.#closed.length > 0) return
+    if (this.#unanswered > 0) this.#inFlight[0].segment.file.letGoOn()
+    else if (overlap.isHalf(this.#open?.count ?? 0)) this.#cut()
   }
 
   /** Whether a commit of the oldest closed group may be in flight now; without one, of the open group. */
@@ -326,6 +333,8 @@ export class CommitQueue {
       return
     }
     group.besideUpTo = this.#submitted
+    const { overlap } = this.#parts
+    overlap.committed(group.submittedAt, group.count, this.#open?.count ?? 0)
     const landedUpTo = this.#lastLanded()
     // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
     // one of the two: so a commit counts when all those came back good that were in flight beside it.
@@ -336,6 +345,8 @@ export class CommitQueue {
       this.#onDurable(oldest)
     }
     this.#parts.onCommitted()
+    // Promises are resolved, and nobody has gone on yet.
+    if (overlap.isOtherHalf(this.#open?.count ?? 0)) this.#cut()
     this.#scheduleCut()
   }
 

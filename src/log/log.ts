@@ -158,6 +158,9 @@ export class Log {
         commitsInFlight: options.commitsInFlight,
         maxDelayMs: options.maxDelayMs,
         sync: sync.mode,
+        // A simulated run depends on no time.
+        overlap:
+          disk.engine === 'simulated' && options.overlap === 'auto' ? 'never' : options.overlap,
         idleStampMs: options.idleStampMs,
         commitTimeoutMs: options.commitTimeoutMs,
         pause: milliseconds => disk.pause(milliseconds),

@@ -55,6 +55,12 @@ export interface LogOptions {
    */
   commitsInFlight?: number | undefined
   /**
+   * Whether callers and the disk work at the same time, half of the callers on the disk while the others go on, or
+   * in turns, all of them sharing each commit. `auto` measures: at once where what callers do between two appends takes
+   * longer than two commits; auto.
+   */
+  overlap?: 'auto' | 'always' | 'never' | undefined
+  /**
    * How long an idle disk waits for more records to share a commit, in milliseconds, up to 1000; 0: not at
    * all. A flush ends the wait.
    */
@@ -139,6 +145,7 @@ const schema = z.strictObject({
     .default(MIB),
   sync: z.enum(['auto', 'fdatasync', 'dsync']).default('fdatasync'),
   commitsInFlight: z.number().int().min(1).max(16).optional(),
+  overlap: z.enum(['auto', 'always', 'never']).default('auto'),
   maxDelayMs: z.number().min(0).max(1000).default(0),
   idleStampMs: z.number().min(0).default(1000),
   recycledSegments: z.number().int().min(0).max(1024).default(2),

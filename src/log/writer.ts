@@ -21,6 +21,7 @@ import type { Limits } from './limits.ts'
 import type { LiveChain, LiveSegment } from './live-chain.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { type CommitFigures, CommitMetrics } from './metrics.ts'
+import { Overlap, type OverlapMode } from './overlap.ts'
 import { PendingGroup, readPending } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { SegmentMaker } from './segment-maker.ts'
@@ -42,6 +43,7 @@ export interface WriterParts {
   readonly maxGroupBytes: number
   readonly commitsInFlight: number | undefined
   readonly sync: SyncMode
+  readonly overlap: OverlapMode
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number
   /** Milliseconds without an append, after which the manifest is told the durable LSN; 0: never. */
@@ -117,7 +119,9 @@ export class Writer {
     })
     const [arenas, health, metrics] = [this.#arenas, this.#health, this.#metrics]
     const onCommitted = () => this.#onCommitted()
-    this.#queue = new CommitQueue({ ...parts, alignment, arenas, health, metrics, onCommitted })
+    const overlap = new Overlap(parts.overlap)
+    const own = { alignment, arenas, health, metrics, onCommitted, overlap }
+    this.#queue = new CommitQueue({ ...parts, ...own })
     this.#supply = new SegmentSupply({
       maker,
       manifest,
@@ -175,7 +179,7 @@ export class Writer {
    *   ERR_RIOLOG_POISONED
    */
   append(payload: Uint8Array, whenDurable: WhenDurable | undefined): number {
-    this.#queue.submitClosed()
+    this.#queue.beforeAppend()
     this.#refuse(payload.length)
     const { bytes, flags } = this.#parts.codec.pack(payload)
     const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
@@ -193,7 +197,7 @@ export class Writer {
    * @throws ERR_RIOLOG_BATCH_TOO_LARGE, and what {@link append} throws
    */
   appendBatch(payloads: readonly Uint8Array[]): number[] {
-    this.#queue.submitClosed()
+    this.#queue.beforeAppend()
     for (const payload of payloads) this.#refuse(payload.length)
     if (payloads.length === 0) return []
     if (payloads.length === 1) return [this.append(payloads[0], undefined)]
@@ -219,7 +223,7 @@ export class Writer {
    * @throws what {@link append} throws but ERR_RIOLOG_BACKPRESSURE
    */
   appendDurable(payload: Uint8Array): Promise<number> {
-    this.#queue.submitClosed()
+    this.#queue.beforeAppend()
     this.#refuse(payload.length)
     const { bytes, flags } = this.#parts.codec.pack(payload)
     const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)

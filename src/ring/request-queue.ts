@@ -303,6 +303,14 @@ export class RequestQueue {
   }
 
   /**
+   * For a thread that works on for long: lets the kernel do what it does in the thread's name alone, as beginning
+   * what is linked behind an operation that is done (IORING_SETUP_COOP_TASKRUN, io_uring_setup(2)). Nothing is told.
+   */
+  runTaskWork(): void {
+    this.binding.runTaskWork()
+  }
+
+  /**
    * Holds up the thread until `isDone`, or for `milliseconds`. Operations marked urgent are told at
    * once, others when the thread is free again: their callers do not expect to run now.
    * @returns false when the time is over

@@ -77,6 +77,7 @@ export class KilledLog {
       callers: random.int(1, 16),
       style: random.chance(0.5) ? 'flush' : 'durable',
       commitsInFlight: random.chance(0.7) ? 1 : random.int(2, 4),
+      overlap: random.chance(0.5) ? 'auto' : 'always',
       compression: random.chance(0.8) ? 'none' : 'deflate',
     }
   }

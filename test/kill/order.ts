@@ -21,5 +21,6 @@ export interface Order {
   /** `flush`: append and then flush, which gives LSNs in the order of the ids; else appendDurable. */
   readonly style: 'flush' | 'durable'
   readonly commitsInFlight: number
+  readonly overlap: 'auto' | 'always'
   readonly compression: 'none' | 'deflate'
 }

@@ -19,6 +19,7 @@ const MODES: readonly LogOptions[] = [
   { sync: 'dsync', commitsInFlight: 4 },
   { sync: 'auto' },
   { maxDelayMs: 1 },
+  { overlap: 'always' },
 ]
 
 onEachEngine(t, 'each way of committing keeps each record', async (t, engine) => {

@@ -365,6 +365,7 @@ const options = fc.record({
   commitsInFlight: fc.constantFrom(1, 1, 2, 4),
   sync: fc.constantFrom('fdatasync' as const, 'fdatasync' as const, 'dsync' as const),
   maxDelayMs: fc.constantFrom(0, 0, 0, 1),
+  overlap: fc.constantFrom('auto' as const, 'always' as const),
   recycledSegments: fc.constantFrom(2, 2, 1, 0),
   maxGroupBytes: fc.constantFrom(8 * KIB, 8 * KIB, 4 * KIB, 16 * KIB),
   idleStampMs: fc.constantFrom(0, 1, 1000),

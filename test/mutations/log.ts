@@ -4,6 +4,7 @@ import type { Mutation } from './mutation.ts'
 const tests = ['test/log/recycle.test.ts']
 const stuck = ['test/log/stuck.test.ts']
 const modes = ['test/log/commit-modes.test.ts']
+const overlap = ['test/log/overlap.test.ts']
 const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/health.ts'
 const queue = 'src/log/commit-queue.ts'
@@ -217,9 +218,49 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'commits',
     name: 'a record is taken behind a commit that threw',
     file: 'src/log/writer.ts',
-    from: '    this.#queue.submitClosed()\n    this.#refuse(payload.length)\n    const { bytes, flags } = this.#parts.codec.pack(payload)\n    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)\n    if (lsn !== undefined) {',
-    to: '    this.#refuse(payload.length)\n    this.#queue.submitClosed()\n    const { bytes, flags } = this.#parts.codec.pack(payload)\n    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)\n    if (lsn !== undefined) {',
+    from: '    this.#queue.beforeAppend()\n    this.#refuse(payload.length)\n    const { bytes, flags } = this.#parts.codec.pack(payload)\n    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)\n    if (lsn !== undefined) {',
+    to: '    this.#refuse(payload.length)\n    this.#queue.beforeAppend()\n    const { bytes, flags } = this.#parts.codec.pack(payload)\n    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)\n    if (lsn !== undefined) {',
     tests: modes,
+  },
+  {
+    rule: 'overlap',
+    name: 'no half is cut while its callers append',
+    file: queue,
+    from: 'else if (overlap.isHalf(this.#open?.count ?? 0)) this.#cut()',
+    to: '',
+    tests: overlap,
+  },
+  {
+    rule: 'overlap',
+    name: 'the other half waits for those who are told',
+    file: queue,
+    from: 'if (overlap.isOtherHalf(this.#open?.count ?? 0)) this.#cut()',
+    to: '',
+    tests: overlap,
+  },
+  {
+    rule: 'overlap',
+    name: 'a sync behind a write waits until the thread has nothing to do',
+    file: queue,
+    from: 'this.#inFlight[0].segment.file.letGoOn()',
+    to: 'void 0',
+    tests: overlap,
+  },
+  {
+    rule: 'overlap',
+    name: 'a half is cut while a commit is in flight',
+    file: queue,
+    from: 'if (this.#unanswered > 0) this.#inFlight[0].segment.file.letGoOn()\n    else if (overlap.isHalf(this.#open?.count ?? 0)) this.#cut()',
+    to: 'this.#inFlight[0]?.segment.file.letGoOn()\n    if (overlap.isHalf(this.#open?.count ?? 0)) { this.closeOpen(); this.#submit(this.#closed.shift()!, false) }',
+    tests: overlap,
+  },
+  {
+    rule: 'overlap',
+    name: 'a commit that is noticed late passes for a slow disk',
+    file: 'src/log/overlap.ts',
+    from: 'Math.min(this.#toldAt - submittedAt, this.#commitMs * FORGET)',
+    to: 'this.#toldAt - submittedAt',
+    tests: overlap,
   },
   {
     rule: 'commits',

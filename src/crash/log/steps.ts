@@ -25,6 +25,8 @@ export interface StepOptions {
   readonly maxGroupBytes: number
   /** As in `LogOptions`. */
   readonly commitsInFlight: number
+  /** As in `LogOptions`; on a simulated disk `auto` is never on. */
+  readonly overlap?: 'auto' | 'always'
   /** As in `LogOptions`. */
   readonly sync: 'fdatasync' | 'dsync'
   /** As in `LogOptions`. */
@@ -83,6 +85,7 @@ function randomOptions(random: Random): StepOptions {
     recycledSegments: random.int(0, 2),
     commitTimeoutMs: random.chance(0.3) ? 100 : 0,
     isPacked: random.chance(0.05),
+    overlap: random.chance(0.4) ? 'always' : 'auto',
   }
 }
 

@@ -188,6 +188,9 @@ export class SimulatedFile implements DiskFile {
       .then(finish)
   }
 
+  /** What it does needs nobody's thread. */
+  letGoOn(): void {}
+
   waitForCommit(): void {
     this.#commits[0]()
   }

@@ -1,0 +1,84 @@
+/**
+ * Whether callers and the disk work at the same time, or in turns.
+ *
+ * ```
+ *   in turns   disk  ████........████........      the callers of a group go on when it is durable, and
+ *              work  ....████████....████████      all of them share the next one
+ *
+ *   at once    disk  ████.████.████.████.████      half of them are cut when they have appended, and from
+ *              work  ████ ████ ████ ████ ████      then on one half is on the disk while the other works
+ * ```
+ *
+ * In turns there is one commit where there would be two: that is the faster way as long as callers do little. Where
+ * what they do between two appends takes longer than a commit, the disk waits for most of the time.
+ */
+/**
+ * `auto`: at once where callers are measured to take longer than {@link WORTH} commits. Not for a simulated disk,
+ * whose runs depend on no time.
+ */
+export type OverlapMode = 'auto' | 'always' | 'never'
+
+/** Two commits are what it costs; up to there it loses (docs/DECISIONS.md). */
+const WORTH = 2
+/** A commit that is noticed late, behind what callers did meanwhile, tells nothing of the disk: the shortest
+ *  of late counts, and is forgotten by so much with each commit. */
+const FORGET = 1.02
+/** Of the newest measurement in the mean of callers' work. */
+const NEWEST = 1 / 8
+/** Where less than this part waits to be written when a commit comes back, the halves are cut anew. */
+const LEAST_PART = 1 / 4
+
+export class Overlap {
+  readonly #mode: OverlapMode
+  readonly #now: () => number
+  /** Milliseconds: of a commit, and of what is done for each record until its caller has appended again. */
+  #commitMs = Number.POSITIVE_INFINITY
+  #workMs = 0
+  /** Records of the commit that came back last, and when; 0: their callers have gone on. */
+  #told = 0
+  #toldAt = 0
+  #records = Number.POSITIVE_INFINITY
+  #isOn = false
+
+  constructor(mode: OverlapMode, now = () => performance.now()) {
+    this.#mode = mode
+    this.#now = now
+  }
+
+  get isOn(): boolean {
+    return this.#isOn
+  }
+
+  /**
+   * A commit came back, and its callers are about to go on.
+   * @param submittedAt by `performance.now`
+   * @param records of that group
+   * @param open records that came meanwhile, and wait for their commit
+   */
+  committed(submittedAt: number, records: number, open: number): void {
+    this.#toldAt = this.#now()
+    this.#told = records
+    this.#commitMs = Math.min(this.#toldAt - submittedAt, this.#commitMs * FORGET)
+    this.#records = records + open
+    const isWorth = this.#records * this.#workMs > WORTH * this.#commitMs
+    this.#isOn = this.#mode === 'always' || (this.#mode === 'auto' && isWorth)
+  }
+
+  /** All who were told have done what they do, and have appended again. */
+  wentOn(): void {
+    if (this.#told === 0) return
+    const workMs = (this.#now() - this.#toldAt) / this.#told
+    this.#workMs += (workMs - this.#workMs) * NEWEST
+    this.#told = 0
+  }
+
+  /** Whether a group of so many records is to go to the disk, which has nothing to do. */
+  isHalf(open: number): boolean {
+    return this.#isOn && open >= this.#records / 2
+  }
+
+  /** The same in the moment that a commit has come back: what waits is the other half. */
+  isOtherHalf(open: number): boolean {
+    return this.#isOn && open >= this.#records * LEAST_PART
+  }
+}
