@@ -25,15 +25,20 @@ const WORTH = 2
 const FORGET = 1.02
 /** Of the newest measurement in the mean of callers' work. */
 const NEWEST = 1 / 8
+/** So many commits, one after the other, have to say so: the first ones of a process take longer than any later. */
+const VOTES = 8
 /** Where less than this part waits to be written when a commit comes back, the halves are cut anew. */
 const LEAST_PART = 1 / 4
 
 export class Overlap {
   readonly #mode: OverlapMode
   readonly #now: () => number
-  /** Milliseconds: of a commit, and of what is done for each record until its caller has appended again. */
+  /** Milliseconds of a commit. */
   #commitMs = Number.POSITIVE_INFINITY
+  /** Means, of commits: milliseconds until all who were told have appended again, and records. */
   #workMs = 0
+  #workRecords = 1
+  #votes = 0
   /** Records of the commit that came back last, and when; 0: their callers have gone on. */
   #told = 0
   #toldAt = 0
@@ -60,15 +65,17 @@ export class Overlap {
     this.#told = records
     this.#commitMs = Math.min(this.#toldAt - submittedAt, this.#commitMs * FORGET)
     this.#records = records + open
-    const isWorth = this.#records * this.#workMs > WORTH * this.#commitMs
-    this.#isOn = this.#mode === 'always' || (this.#mode === 'auto' && isWorth)
+    const workMs = (this.#workMs / this.#workRecords) * this.#records
+    const isWorth = workMs > WORTH * this.#commitMs && this.#records > 1
+    this.#votes = isWorth ? this.#votes + 1 : 0
+    this.#isOn = this.#mode === 'always' || (this.#mode === 'auto' && this.#votes >= VOTES)
   }
 
   /** All who were told have done what they do, and have appended again. */
   wentOn(): void {
     if (this.#told === 0) return
-    const workMs = (this.#now() - this.#toldAt) / this.#told
-    this.#workMs += (workMs - this.#workMs) * NEWEST
+    this.#workMs += (this.#now() - this.#toldAt - this.#workMs) * NEWEST
+    this.#workRecords += (this.#told - this.#workRecords) * NEWEST
     this.#told = 0
   }
 

@@ -64,9 +64,19 @@ t.test(
     // What callers did stood in the way of noticing it.
     t.equal(measured.times(20, { took: 10, workEach: 1 }), true)
     t.equal(measured.times(500, { took: 10, workEach: 1 }), false, 'it takes that long for good')
-    t.equal(measured.times(1, { took: 1, workEach: 1 }), true, 'and no longer')
+    t.equal(measured.times(8, { took: 1, workEach: 1 }), true, 'and no longer')
   },
 )
+
+t.test('the first commits of a process decide nothing, nor does a lone caller', async t => {
+  const measured = new Measured()
+  // One record, and all that is done for the first time.
+  measured.commit({ records: 1, workEach: 20 })
+  t.equal(measured.times(7, { records: 64, workEach: 0.001 }), false)
+  t.equal(measured.times(1000, { records: 64, workEach: 0.001 }), false)
+  t.equal(new Measured().times(7, { workEach: 5 }), false)
+  t.equal(new Measured().times(1000, { records: 1, workEach: 5 }), false, 'one is not halved')
+})
 
 t.test('callers that change what they do are measured again', async t => {
   const measured = new Measured()

@@ -256,6 +256,14 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'overlap',
+    name: 'the first commits of a process decide',
+    file: 'src/log/overlap.ts',
+    from: 'this.#votes >= VOTES',
+    to: 'this.#votes >= 1',
+    tests: overlap,
+  },
+  {
+    rule: 'overlap',
     name: 'a commit that is noticed late passes for a slow disk',
     file: 'src/log/overlap.ts',
     from: 'Math.min(this.#toldAt - submittedAt, this.#commitMs * FORGET)',
