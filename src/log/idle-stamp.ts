@@ -1,7 +1,7 @@
 /**
  * Tells the manifest the durable LSN once the log is idle: the last group has nothing behind it that
- * proves it durable. A timer that looks once in a while; setting one for each commit would cost more. Also once in each
- * segment, so that an opening reads groups of the newest one alone.
+ * proves it durable. A timer that looks once in a while; setting one for each commit would cost more. Also while it is
+ * busy, so that an opening has little to read.
  */
 import type { Clock, Timer } from '../disk/clock.ts'
 
@@ -39,8 +39,8 @@ export class IdleStamp {
     this.#timer.unref()
   }
 
-  /** A segment is in use, and the floor lies before it: what an opening reads would grow. */
-  rotated(): void {
+  /** The manifest knows less than an opening should have to find out. */
+  fellBehind(): void {
     const { idleMs, stamp } = this.#parts
     if (idleMs === 0 || this.#stopped) return
     const stamping = stamp().catch(() => {})

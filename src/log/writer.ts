@@ -18,7 +18,7 @@ import { Fragments } from './fragments.ts'
 import { Health } from './health.ts'
 import { IdleStamp } from './idle-stamp.ts'
 import type { Limits } from './limits.ts'
-import type { LiveChain, LiveSegment } from './live-chain.ts'
+import type { LiveChain } from './live-chain.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { type CommitFigures, CommitMetrics } from './metrics.ts'
 import { Overlap, type OverlapMode } from './overlap.ts'
@@ -89,8 +89,8 @@ export class Writer {
   readonly #current: CurrentSegment
   readonly #room = new WaitingRoom()
   readonly #idleStamp: IdleStamp
-  /** The segment that the floor is known to be in, or on its way to. */
-  #stamped: LiveSegment | undefined
+  /** How far the floor has been asked to move. */
+  #stampedLsn = 0
 
   /** Lengths of the records of a batch, or of a record in fragments, that there was no room for. */
   #refusedBatch: readonly number[] | undefined
@@ -470,18 +470,21 @@ export class Writer {
     this.#current.requestInTime(this.#queue.position)
     this.#offerRoom()
     this.#idleStamp.moved()
-    this.#stampRotation()
+    this.#stampInTime()
   }
 
   /**
-   * Once a segment holds something durable, the floor is to be in it: an opening reads from the floor on, and
-   * so no more than one segment. (It moves again when the next one is prepared, about in the middle.)
+   * An opening reads from the floor on. So it moves once a segment holds something durable, and again when it is half a
+   * segment behind: what is read stays below one segment, also while the manifest is being told.
    */
-  #stampRotation(): void {
+  #stampInTime(): void {
     const { segment } = this.#current
-    if (segment === this.#stamped || this.durableLsn <= segment.base) return
-    this.#stamped = segment
-    if (this.#parts.manifest.current.floor < segment.base) this.#idleStamp.rotated()
+    const { durableLsn } = this
+    const from = Math.max(this.#stampedLsn, this.#parts.manifest.current.floor)
+    if (durableLsn <= segment.base) return
+    if (from >= segment.base && durableLsn - from <= this.#segmentSize / 2) return
+    this.#stampedLsn = durableLsn
+    this.#idleStamp.fellBehind()
   }
 
   /** Nothing is written any more, and nothing that completes later counts. */

@@ -1,6 +1,7 @@
 /** What an opening reads does not grow with the log: a block of each segment, and groups from the floor on. */
 import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
+import { COPY_AT, COPY_BYTES, decodeManifest, MANIFEST_NAME } from '../../src/log/manifest.ts'
 import { KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const ALIGNMENT = 4096
@@ -15,6 +16,14 @@ async function longLog(segments: number) {
     await log.appendDurable(Buffer.alloc(RECORD_BYTES, records++))
   }
   return { device, log, records }
+}
+
+function floorOf(device: SimulatedDevice): number {
+  const floors = COPY_AT.map(at => {
+    const found = decodeManifest(device.bytesOf(MANIFEST_NAME).subarray(at, at + COPY_BYTES))
+    return found.kind === 'good' ? found.manifest.floor : 0
+  })
+  return Math.max(...floors)
 }
 
 /** Opens, and tells which segments it read groups of: all but the header block and the first group's header. */
@@ -67,9 +76,11 @@ t.test(
       const device = new SimulatedDevice()
       const log = await openSimulated(device)
       let lsn = 0
-      for (let i = 0; i < records; i++) lsn = await log.appendDurable(Buffer.alloc(RECORD_BYTES, i))
-      // The manifest is updated beside the commits.
-      for (let turns = 0; turns < 100; turns++) await new Promise(resolve => setImmediate(resolve))
+      for (let i = 0; i < records; i++) {
+        lsn = await log.appendDurable(Buffer.alloc(RECORD_BYTES, i))
+        // The manifest is updated, and the next segment prepared, beside the commits.
+        for (let turns = 0; turns < 20; turns++) await new Promise(resolve => setImmediate(resolve))
+      }
       const { number } = log.info().segments.findLast(({ firstLsn }) => firstLsn <= lsn)!
       holding.add(number)
       const opened = await readAtOpening(device.afterKill())
@@ -79,6 +90,8 @@ t.test(
         `${records} records, the last one in ${number}: ${read}`,
       )
       t.equal((await recordsOf(opened.log)).length, records)
+      const behind = lsn - floorOf(device)
+      t.ok(behind <= 32 * KIB + 2 * ALIGNMENT, `${behind} bytes: half of it, and two commits`)
     }
     t.ok(holding.size > 3, `${holding.size} segments`)
   },

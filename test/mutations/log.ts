@@ -162,8 +162,16 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'floor',
     name: 'a rotation does not move the floor',
     file: 'src/log/writer.ts',
-    from: '    this.#stampRotation()\n',
+    from: '    this.#stampInTime()\n',
     to: '',
+    tests: ['test/log/opening-reads.test.ts'],
+  },
+  {
+    rule: 'floor',
+    name: 'the floor moves once in a segment',
+    file: 'src/log/writer.ts',
+    from: 'if (from >= segment.base && durableLsn - from <= this.#segmentSize / 2) return',
+    to: 'if (from >= segment.base) return',
     tests: ['test/log/opening-reads.test.ts'],
   },
   {
