@@ -13,11 +13,7 @@ export interface OpeningSettings {
 
 const IN_FLIGHT = 8
 
-/** The stamp of an idle log would tell an opening where it ends: the worst case has none. */
-const optionsOf = ({ segmentSize }: OpeningSettings): LogOptions => ({
-  segmentSize,
-  idleStampMs: 0,
-})
+const optionsOf = ({ segmentSize }: OpeningSettings): LogOptions => ({ segmentSize })
 
 async function fill(log: Log, recordBytes: number, until: number): Promise<void> {
   const record = Buffer.alloc(recordBytes, 'riolog')
