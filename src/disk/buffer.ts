@@ -41,10 +41,21 @@ export function returnBuffer(buffer: DiskBuffer): void {
   else if (others.length < KEPT_OF_EACH) others.push(buffer)
 }
 
-/** The same memory, for views that are made from now on: those made before have length 0. */
+/**
+ * The same bytes, for views that are made from now on: those made before have length 0. Whoever had such a view may
+ * have handed its memory on (ArrayBuffer.prototype.transfer, from Node 21 on), and would see what is read into it
+ * later: then it is theirs, and these are a copy.
+ * @throws ERR_RIOLOG_OUT_OF_MEMORY
+ */
 export function renewBuffer({ memory, bytes }: DiskBuffer): DiskBuffer {
-  addon().detach(bytes.buffer as ArrayBuffer)
   const { id, handle } = memory
+  if (bytes.length === 0) {
+    const content = new Uint8Array(addon().viewOf(handle))
+    const copy = allocateBuffer(content.length)
+    copy.bytes.set(content)
+    return copy
+  }
+  addon().detach(bytes.buffer as ArrayBuffer)
   const buffer = addon().viewOf(handle)
   return { memory: { id, handle, buffer }, bytes: new Uint8Array(buffer) }
 }

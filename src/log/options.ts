@@ -67,7 +67,7 @@ export interface LogOptions {
   maxDelayMs?: number | undefined
   /**
    * After so long without an append, in milliseconds, the manifest is told how far the log is durable:
-   * from then on damage to the last records, too, is told from a torn tail. So it is once in each segment, for an
+   * from then on damage to the last records, too, is told from a torn tail. So it is twice in each segment, for an
    * opening reads the records behind what the manifest was told. 0: neither; 1000.
    */
   idleStampMs?: number | undefined

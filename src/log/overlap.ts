@@ -12,6 +12,7 @@
  * In turns there is one commit where there would be two: that is the faster way as long as callers do little. Where
  * what they do between two appends takes longer than a commit, the disk waits for most of the time.
  */
+
 /**
  * `auto`: at once where callers are measured to take longer than {@link WORTH} commits. Not for a simulated disk,
  * whose runs depend on no time.
