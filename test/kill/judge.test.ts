@@ -103,6 +103,29 @@ const CASES: Case[] = [
     said: [...ACKED, 'r 200 1 3'],
     found: found(0),
   },
+  {
+    name: 'one that nobody was told of, took place, and was gone on behind',
+    said: [...ACKED, 'r 200 1 3'],
+    found: found(0, 3, 4),
+  },
+  {
+    name: 'the same, without the first that was appended then',
+    said: [...ACKED, 'r 200 1 3'],
+    found: found(0, 4),
+    wrong: /id 3 is missing/,
+  },
+  {
+    name: 'the same, with one that was acknowledged before',
+    said: [...ACKED, '+ 400 3', 'r 200 1 4'],
+    found: found(0, 2, 3),
+    wrong: /LSN 400 is there, and LSN 200 before it is not/,
+  },
+  {
+    name: 'a hole that a rewind was asked for',
+    said: [...ACKED, 'r 200 1 4'],
+    found: found(0, 3),
+    wrong: /id 3 was rewound and is back/,
+  },
   { name: 'one that did not', said: [...ACKED, 'r 200 1 3'], found: found(0, 1, 2) },
   {
     name: 'one that took place by half',

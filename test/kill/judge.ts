@@ -58,8 +58,10 @@ export class Judge {
       else if (what === 'r') {
         this.#rewindAsked = lsn
         this.#lastDrop = { from: second, to: third }
-      } else if (what === 'R') this.#rewound(second)
-      else wrong.push(`no such line: ${line}`)
+      } else if (what === 'R') {
+        this.#rewindAsked = undefined
+        this.#rewound(lsn, second)
+      } else wrong.push(`no such line: ${line}`)
     }
     return { wrong, acknowledged }
   }
@@ -75,11 +77,7 @@ export class Judge {
    */
   judge(found: readonly Found[], ends: Ends, isSettled: boolean): string[] {
     const wrong = [...this.#judgeTrim(found, ends.trimLsn), ...this.#judgeOrder(found)]
-    const rewind = this.#rewindAsked
-    if (rewind !== undefined && !found.some(({ lsn }) => lsn >= rewind)) {
-      this.#rewound(ends.durableLsn)
-    }
-    this.#rewindAsked = undefined
+    wrong.push(...this.#judgeUntoldRewind(found, ends.durableLsn))
     const stamps = this.#judgeEach(found, isSettled, wrong)
     const lsns = new Set(found.map(({ lsn }) => lsn))
     for (const lsn of this.#known.keys()) if (!lsns.has(lsn)) wrong.push(`LSN ${lsn} is lost`)
@@ -100,6 +98,23 @@ export class Judge {
     this.#trimsAsked = []
     if (found.length > 0 && found[0].lsn < trimLsn) wrong.push(`LSN ${found[0].lsn} was trimmed`)
     return wrong
+  }
+
+  /**
+   * A rewind that the writer did not live to speak of took place if the record that it named is gone. The
+   * log may have gone on by then: what is appended right behind it can be on the disk before the writer
+   * says a word.
+   */
+  #judgeUntoldRewind(found: readonly Found[], durableLsn: number): string[] {
+    const rewind = this.#rewindAsked
+    this.#rewindAsked = undefined
+    if (rewind === undefined || found.some(({ lsn }) => lsn === rewind)) return []
+    const behind = found.filter(({ lsn }) => lsn > rewind)
+    this.#rewound(rewind, behind[0]?.lsn ?? durableLsn)
+    // The writer would have told of the rewind before anything that it appended then was acknowledged.
+    return behind
+      .filter(({ lsn }) => this.#known.has(lsn))
+      .map(({ lsn }) => `LSN ${lsn} is there, and LSN ${rewind} before it is not`)
   }
 
   #judgeOrder(found: readonly Found[]): string[] {
@@ -132,6 +147,9 @@ export class Judge {
     for (const stamp of stamps) {
       if (stamp === undefined) continue
       const life = lifeOf(stamp.id)
+      if (this.#ordered.has(life) && this.#isDropped(stamp.id)) {
+        wrong.push(`id ${stamp.id} was rewound and is back`)
+      }
       if (before !== undefined && lifeOf(before.id) === life && this.#ordered.has(life)) {
         for (let id = before.id + 1; id < stamp.id; id++) {
           if (!this.#isDropped(id)) wrong.push(`id ${id} is missing before id ${stamp.id}`)
@@ -149,9 +167,7 @@ export class Judge {
   }
 
   /** The rewind that was asked for took place, and the log went on at `end`. */
-  #rewound(end: number): void {
-    const from = this.#rewindAsked!
-    this.#rewindAsked = undefined
+  #rewound(from: number, end: number): void {
     this.#dead.push({ from, to: end })
     this.#dropped.push(this.#lastDrop)
     for (const lsn of [...this.#known.keys()]) if (lsn >= from && lsn < end) this.#known.delete(lsn)
