@@ -27,16 +27,19 @@ function pathOf(script: string): string {
   return fileURLToPath(new URL(script, import.meta.url))
 }
 
-/** Returns what it printed on standard output; rejects when it fails, with what it said. */
+/** Returns what it printed on standard output; rejects when it fails, with what it said. @param started told at once */
 export async function run(
   command: Command,
   seconds: number,
   env: NodeJS.ProcessEnv = process.env,
+  started: (pid: number | undefined) => void = () => {},
 ): Promise<string> {
   const [program, ...args] = command
   const timeout = seconds * 1000 + GRACE_MS
   const options = { cwd: PACKAGE, env, timeout, maxBuffer: MAX_OUTPUT }
-  return (await promisify(execFile)(program, args, options)).stdout
+  const running = promisify(execFile)(program, args, options)
+  started(running.child.pid)
+  return (await running).stdout
 }
 
 export interface Program {

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
+import { place } from '../placement.ts'
 import { PACKAGE } from '../ring/children.ts'
 import type { Figures, Session } from './contender.ts'
 import type { TaskName, TaskSettings } from './tasks/index.ts'
@@ -92,6 +93,7 @@ export class Child implements Session {
   }
 
   async measure(round: number): Promise<Figures> {
+    place(this.#process.pid, round)
     return (await this.send({ kind: 'measure', round })).figures!
   }
 

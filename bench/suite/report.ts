@@ -61,8 +61,9 @@ function headerOf({ started, minutes, options, machine, versions }: Results): st
     '# Benchmarks',
     `Written by \`npm run bench\` (${size}${rounds} rounds of ${milliseconds} ms); do not edit. The databases are installed by \`npm install --prefix bench/peers\`.`,
     'Each contender runs in a process of its own, is warmed up, and is measured in turns with the others; each round ' +
-      `begins with ${ROUND_WARM_UP_MS} ms of the same work that do not count, since a process that has waited is slow at first. Figures ` +
-      'are medians of the rounds, and ratios are medians of the ratios of each round, with quartiles in brackets: the ' +
+      `begins with ${ROUND_WARM_UP_MS} ms of the same work that do not count, since a process that has waited is slow at first. ` +
+      'In each round all begin on the same CPU, in the next round on the next one, and are free to go from there (fio is held): ' +
+      'a commit is a chain of wake-ups, and takes up to twice as long where they cross CPUs. Figures are medians of the rounds, and ratios are medians of the ratios of each round, with quartiles in brackets: the ' +
       'speed of a machine changes from round to round. What is lost is left in.',
     markdown(rows, 2),
     [

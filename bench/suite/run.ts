@@ -4,7 +4,7 @@
  * plots from them; a run that measures only a part puts those beside its JSON.
  *
  *   npm install --prefix bench/peers          the databases; what is missing is left out by name
- *   npm run bench -- [--quick] [--only durable,ingest] [--rounds 7] [--milliseconds 400] [--seed 1]
+ *   npm run bench -- [--quick] [--only durable,ingest] [--rounds 8] [--milliseconds 400] [--seed 1]
  *     [--directory DIR] [--json FILE] [--docs DIR]
  *   npm run bench:report -- FILE [--docs DIR]        the report again, from the JSON
  */
@@ -46,7 +46,7 @@ function wholeNumber(name: string, text: string): number {
 const { quick } = given
 const options = {
   quick,
-  rounds: wholeNumber('rounds', given.rounds ?? (quick ? '3' : '7')),
+  rounds: wholeNumber('rounds', given.rounds ?? (quick ? '3' : '8')),
   milliseconds: wholeNumber('milliseconds', given.milliseconds ?? (quick ? '200' : '400')),
   seed: wholeNumber('seed', given.seed),
 }

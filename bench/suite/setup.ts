@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { absentFio, type FioJob, fioCpuSeconds, runFio } from '../fio.ts'
 import { alignedBuffer } from '../peer-node-fs.ts'
 import { Peers } from '../peers/load.ts'
+import { cpuOf, place } from '../placement.ts'
 import { buildC, lastLine, numbers, PACKAGE, run } from '../ring/children.ts'
 import type { Children } from './children.ts'
 import type { Contender, Figures, Session } from './contender.ts'
@@ -103,7 +104,8 @@ export class Setup {
     const measure = async (round: number): Promise<Figures> => {
       const args = argumentsOf(load, path, bytes, round)
       const seconds = load.kind === 'ingest' ? 10 : load.milliseconds / 1000
-      const line = lastLine(await run([this.#c.path, ...args], seconds))
+      const placed = (pid: number | undefined) => place(pid, round)
+      const line = lastLine(await run([this.#c.path, ...args], seconds, undefined, placed))
       const figures = numbers(line, 'operations', 'seconds', 'cpuSeconds', 'writtenBytes')
       return {
         ...figures,
@@ -126,8 +128,11 @@ export class Setup {
     const seconds = this.options.milliseconds / 1000
     const start = async (): Promise<Session> => {
       const all = { name: 'suite', ...options() }
-      const measure = async (): Promise<Figures> => {
-        const job = await runFio(all, flags, seconds)
+      const measure = async (round: number): Promise<Figures> => {
+        const cpu = cpuOf(round)
+        // It forks what it measures: that one can only be held there.
+        const held = cpu === undefined ? all : { ...all, cpus_allowed: String(cpu) }
+        const job = await runFio(held, flags, seconds)
         const operations = job.read.total_ios + job.write.total_ios
         return { ...figuresOf(job), cpuUs: (fioCpuSeconds(job) / operations) * 1e6 }
       }

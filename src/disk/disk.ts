@@ -55,12 +55,12 @@ export type OpenHow = 'read' | 'write' | 'create' | 'createNew'
 export interface DiskDirectory {
   /** As it was opened. */
   readonly path: string
+  /** Why a commit by `dsync` may not be durable here; undefined where the kernel itself sees to it. */
+  readonly doubtsDsync: string | undefined
   /** The names in it, in no order. @throws SystemError */
   list(): Promise<string[]>
   /** Opens a file of it; `mode` has the permissions of a new one. @throws SystemError */
   open(name: string, how: OpenHow, mode: number): Promise<DiskFile>
-  /** A file without a name, to measure with; undefined where there is no such thing (O_TMPFILE). */
-  openScratch(): Promise<DiskFile | undefined>
   /** Removes a name; not durable before a sync. @throws SystemError ENOENT, … */
   unlink(name: string): Promise<void>
   /** Gives an open file of this directory another name, which nothing may have. */

@@ -17,8 +17,11 @@ const ALLOCATE = 7
 
 /** macOS has no O_DIRECT; 0 then, and the file counts as not direct. */
 const O_DIRECT = fs.constants.O_DIRECT ?? 0
-/** __O_TMPFILE | O_DIRECTORY (include/uapi/asm-generic/fcntl.h); Node has no constant for it. */
-const O_TMPFILE = process.platform === 'linux' ? 0o20000000 | fs.constants.O_DIRECTORY : 0
+/**
+ * File systems whose direct writes honour RWF_DSYNC in the kernel itself, by statfs(2): ext4 and XFS, both by iomap_dio_complete
+ * (fs/iomap/direct-io.c). FUSE leaves it to its server (fuse_write_flags, fs/fuse/file.c), which need not know it.
+ */
+const HONOUR_DSYNC: readonly number[] = [0xef53, 0x58465342]
 
 const FLAGS: Record<OpenHow, number> = {
   read: fs.constants.O_RDONLY,
@@ -106,16 +109,10 @@ export class PosixDirectory implements DiskDirectory {
     return this.#makeFile(fd, name, direct, this)
   }
 
-  /** On Linux: O_TMPFILE (open(2)), which not every file system has, and which leaves nothing behind. */
-  async openScratch(): Promise<DiskFile | undefined> {
-    const flags = fs.constants.O_RDWR | O_TMPFILE | O_DIRECT
-    if (O_TMPFILE === 0) return undefined
-    try {
-      const fd = await fileCall(OPEN_AT, 'openat', this.fd, '.', flags, 0o600)
-      return this.#makeFile(fd, '(scratch)', true, this)
-    } catch {
-      return undefined
-    }
+  get doubtsDsync(): string | undefined {
+    const type = process.platform === 'linux' ? attempt(() => fs.statfsSync(this.path)).type : 0
+    if (HONOUR_DSYNC.includes(type)) return undefined
+    return `RWF_DSYNC is not known to be kept on this file system (statfs: 0x${type.toString(16)})`
   }
 
   async unlink(name: string): Promise<void> {

@@ -7,7 +7,6 @@
  * group is cut, sealed and submitted; where they take long, half of them at a time (overlap.ts). A group that ran full
  * has no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
  */
-import type { SyncMode } from '../disk/disk.ts'
 import type { RiologError } from '../errors.ts'
 import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
@@ -16,6 +15,7 @@ import type { Health } from './health.ts'
 import type { CommitMetrics } from './metrics.ts'
 import type { Overlap } from './overlap.ts'
 import type { PendingGroup } from './pending-group.ts'
+import type { SyncChoice } from './sync-choice.ts'
 
 export interface CommitQueueParts {
   readonly alignment: number
@@ -23,7 +23,7 @@ export interface CommitQueueParts {
   readonly end: number
   /** Undefined: one, but more of groups that ran full at {@link LARGE_GROUP_BYTES} or beyond. */
   readonly commitsInFlight: number | undefined
-  readonly sync: SyncMode
+  readonly sync: SyncChoice
   readonly overlap: Overlap
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number
@@ -312,12 +312,13 @@ export class CommitQueue {
     const { file, base } = group.segment
     group.submittedAt = performance.now()
     group.sequence = ++this.#submitted
+    group.sync = sync.next(length)
     this.#unanswered++
     health.asked()
     const { buffer, offset } = group.arena
     const done = (error: Error | undefined) => this.#onCommitted(group, error)
     try {
-      file.commit(buffer, offset, length, group.lsn - base, sync, done)
+      file.commit(buffer, offset, length, group.lsn - base, group.sync, done)
     } catch (error) {
       done(error as Error)
     }
@@ -333,8 +334,10 @@ export class CommitQueue {
       return
     }
     group.besideUpTo = this.#submitted
-    const { overlap } = this.#parts
-    overlap.committed(group.submittedAt, group.count, this.#open?.count ?? 0)
+    const { overlap, sync } = this.#parts
+    const ms = performance.now() - group.submittedAt
+    sync.committed(group.sync, group.end(this.#alignment) - group.lsn, ms)
+    overlap.committed(ms, group.count, this.#open?.count ?? 0)
     const landedUpTo = this.#lastLanded()
     // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
     // one of the two: so a commit counts when all those came back good that were in flight beside it.

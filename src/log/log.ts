@@ -1,5 +1,4 @@
 import { chooseDisk } from '../disk/choose.ts'
-import { chooseSync, type SyncReport } from '../disk/choose-sync.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, type PoisonedError, RiologError } from '../errors.ts'
 import { checkFormat } from '../segment/format.ts'
@@ -34,6 +33,7 @@ import {
 import { ReverseScan } from './reverse-scan.ts'
 import { BatchScan, Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
+import { SyncChoice, type SyncReport } from './sync-choice.ts'
 import { traced } from './tracing.ts'
 import type { WhenDurable } from './waiters.ts'
 import { Writer } from './writer.ts'
@@ -112,7 +112,7 @@ export class Log {
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
   readonly #pins = new Pins()
-  readonly #sync: SyncReport
+  readonly #sync: SyncChoice
   readonly #events: DurableEvents
   #closing: Promise<void> | undefined
 
@@ -122,13 +122,12 @@ export class Log {
     codec: Codec,
     opened: Opened,
     follower: Follower | undefined,
-    sync: SyncReport = { mode: 'fdatasync' },
   ) {
-    this.#sync = sync
     this.#disk = disk
     this.#follower = follower
     this.#opened = opened
     const { directory, manifest, manifestFile, chain, highestNumber } = opened
+    this.#sync = new SyncChoice(options.sync, disk.engine, directory.doubtsDsync)
     this.#events = new DurableEvents(chain)
     this.#limits = limitsOf(manifest, options.maxBufferedBytes, codec.overhead)
     this.#reader = new Reader(
@@ -157,7 +156,7 @@ export class Log {
         maxGroupBytes: options.maxGroupBytes,
         commitsInFlight: options.commitsInFlight,
         maxDelayMs: options.maxDelayMs,
-        sync: sync.mode,
+        sync: this.#sync,
         // A simulated run depends on no time.
         overlap:
           disk.engine === 'simulated' && options.overlap === 'auto' ? 'never' : options.overlap,
@@ -211,8 +210,7 @@ export class Log {
       } else {
         const opened = await openForWriting(disk, path, options)
         try {
-          const sync = await chooseSync(options.sync, disk.engine, opened.directory)
-          log = new Log(disk, options, codec, opened, undefined, sync)
+          log = new Log(disk, options, codec, opened, undefined)
         } catch (error) {
           closeOpened(opened)
           throw error
@@ -687,7 +685,7 @@ export class Log {
       segmentSize,
       alignment,
       maxRecordBytes: this.maxRecordBytes,
-      sync: this.#sync,
+      sync: this.#sync.report,
       durableLsn: this.durableLsn,
       trimLsn,
       segments: chain.segments.filter(isLive).map(({ header, base }) => ({

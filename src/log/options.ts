@@ -43,9 +43,9 @@ export interface LogOptions {
   maxGroupBytes?: number | undefined
   /**
    * How a commit becomes durable: `fdatasync` behind each write, or `dsync` (RWF_DSYNC, pwritev2(2)).
-   * `auto` measures both on the log's device when it opens, idle and busy, and takes `dsync` only where it
-   * wins each time; `log.info().sync` tells. Where a file system has no RWF_DSYNC, `dsync` poisons at the
-   * first commit (EOPNOTSUPP); fdatasync.
+   * `auto` takes the one whose commits are faster just now, and compares them again now and then; `dsync` only
+   * on ext4 and XFS, which keep it in the kernel itself. `log.info().sync` tells. Where a file system has no
+   * RWF_DSYNC, `dsync` poisons at the first commit (EOPNOTSUPP); auto.
    */
   sync?: 'auto' | 'fdatasync' | 'dsync' | undefined
   /**
@@ -143,7 +143,7 @@ const schema = z.strictObject({
     .min(4 * KIB)
     .max(MIB)
     .default(MIB),
-  sync: z.enum(['auto', 'fdatasync', 'dsync']).default('fdatasync'),
+  sync: z.enum(['auto', 'fdatasync', 'dsync']).default('auto'),
   commitsInFlight: z.number().int().min(1).max(16).optional(),
   overlap: z.enum(['auto', 'always', 'never']).default('auto'),
   maxDelayMs: z.number().min(0).max(1000).default(0),

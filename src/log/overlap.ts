@@ -57,14 +57,14 @@ export class Overlap {
 
   /**
    * A commit came back, and its callers are about to go on.
-   * @param submittedAt by `performance.now`
+   * @param ms that it took, from when it was submitted
    * @param records of that group
    * @param open records that came meanwhile, and wait for their commit
    */
-  committed(submittedAt: number, records: number, open: number): void {
+  committed(ms: number, records: number, open: number): void {
     this.#toldAt = this.#now()
     this.#told = records
-    this.#commitMs = Math.min(this.#toldAt - submittedAt, this.#commitMs * FORGET)
+    this.#commitMs = Math.min(ms, this.#commitMs * FORGET)
     this.#records = records + open
     const workMs = (this.#workMs / this.#workRecords) * this.#records
     const isWorth = workMs > WORTH * this.#commitMs && this.#records > 1

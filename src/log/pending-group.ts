@@ -1,4 +1,5 @@
 /** A group on its way to the disk: filled by append, sealed when it is submitted, kept until durable. */
+import type { SyncMode } from '../disk/disk.ts'
 import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import {
   BATCH_NONE,
@@ -35,6 +36,8 @@ export class PendingGroup {
   /** Of its first record, and of its write: `performance.now`. */
   openedAt = 0
   submittedAt = 0
+  /** How it becomes durable; decided when it is submitted. */
+  sync: SyncMode = 'fdatasync'
   /** Its place among all that were submitted. */
   sequence = 0
   /** The last that was submitted when this one's commit came back good; 0: it has not. */

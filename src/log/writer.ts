@@ -4,7 +4,7 @@
  * followed by the next (current-segment.ts).
  */
 import type { Clock } from '../disk/clock.ts'
-import type { DiskDirectory, SyncMode } from '../disk/disk.ts'
+import type { DiskDirectory } from '../disk/disk.ts'
 import { type PoisonedError, RiologError } from '../errors.ts'
 import { GROUP_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST, BATCH_MIDDLE } from '../segment/group.ts'
@@ -26,6 +26,7 @@ import { PendingGroup, readPending } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { SegmentMaker } from './segment-maker.ts'
 import { SegmentSupply } from './segment-supply.ts'
+import type { SyncChoice } from './sync-choice.ts'
 import type { Reject, Resolve, WhenDurable } from './waiters.ts'
 import { type WaitingAppend, WaitingRoom } from './waiting-room.ts'
 
@@ -42,7 +43,7 @@ export interface WriterParts {
   /** The longest group that is cut, unless a single record is longer. */
   readonly maxGroupBytes: number
   readonly commitsInFlight: number | undefined
-  readonly sync: SyncMode
+  readonly sync: SyncChoice
   readonly overlap: OverlapMode
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number

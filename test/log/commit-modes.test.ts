@@ -1,6 +1,5 @@
 /** The ways to commit: several in flight, RWF_DSYNC, a delay, holding up the thread. */
 import t from 'tap'
-import { decideSync } from '../../src/disk/choose-sync.ts'
 import { ioError, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { UringDisk } from '../../src/disk/uring.ts'
 import { Log } from '../../src/log/log.ts'
@@ -80,21 +79,6 @@ t.test('RWF_DSYNC is one SQE', async t => {
   await log.appendDurable(record(1))
   const sqes = disk.queue.binding.takeTrace().map(({ opcode, opFlags }) => [opcode, opFlags])
   t.same(sqes, [[IORING_OP_WRITE, RWF_DSYNC]])
-  await log.close()
-})
-
-t.test('auto decides by what it measured', async t => {
-  t.equal(decideSync({ idle: 0.7, busyCpus: 0.7, busyEventLoop: 0.7 }).mode, 'dsync')
-  t.equal(decideSync({ idle: 0.7, busyCpus: 25, busyEventLoop: 0.7 }).mode, 'fdatasync')
-  t.equal(decideSync({ idle: 0.7, busyCpus: 0.7, busyEventLoop: 0.97 }).mode, 'fdatasync')
-  const log = await Log.open(temporaryDirectory(t), { sync: 'auto' })
-  const { mode, measured, reason } = log.info().sync
-  t.comment(`${mode} ${JSON.stringify(measured)} ${reason ?? ''}`)
-  if (measured === undefined) t.match(reason, /./)
-  else {
-    t.equal(mode, decideSync(measured).mode)
-    t.ok(Object.values(measured).every(ratio => ratio > 0 && Number.isFinite(ratio)))
-  }
   await log.close()
 })
 

@@ -363,7 +363,7 @@ const step = fc.record({
 })
 const options = fc.record({
   commitsInFlight: fc.constantFrom(1, 1, 2, 4),
-  sync: fc.constantFrom('fdatasync' as const, 'fdatasync' as const, 'dsync' as const),
+  sync: fc.constantFrom('fdatasync' as const, 'dsync' as const, 'auto' as const),
   maxDelayMs: fc.constantFrom(0, 0, 0, 1),
   overlap: fc.constantFrom('auto' as const, 'always' as const),
   recycledSegments: fc.constantFrom(2, 2, 1, 0),

@@ -19,9 +19,8 @@ class Measured {
 
   /** A commit of so many records, others waiting meanwhile; then their callers' work. */
   commit({ took = 1, records = 10, open = 0, workEach = 0 }): void {
-    const from = this.#ms
     this.#ms += took
-    this.overlap.committed(from, records, open)
+    this.overlap.committed(took, records, open)
     this.#ms += workEach * records
     this.overlap.wentOn()
   }

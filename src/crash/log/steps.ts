@@ -27,8 +27,8 @@ export interface StepOptions {
   readonly commitsInFlight: number
   /** As in `LogOptions`; on a simulated disk `auto` is never on. */
   readonly overlap?: 'auto' | 'always'
-  /** As in `LogOptions`. */
-  readonly sync: 'fdatasync' | 'dsync'
+  /** As in `LogOptions`; on a simulated disk `auto` takes turns. */
+  readonly sync: 'auto' | 'fdatasync' | 'dsync'
   /** As in `LogOptions`. */
   readonly maxDelayMs: number
   /** As in `LogOptions`. */
@@ -80,13 +80,18 @@ function randomOptions(random: Random): StepOptions {
     ...DEFAULTS,
     maxGroupBytes: random.chance(0.5) ? 8192 : 1 << 20,
     commitsInFlight: random.chance(0.4) ? random.int(2, 4) : 1,
-    sync: random.chance(0.3) ? 'dsync' : 'fdatasync',
+    sync: syncOf(random.int(0, 99)),
     maxDelayMs: random.chance(0.2) ? random.int(1, 5) : 0,
     recycledSegments: random.int(0, 2),
     commitTimeoutMs: random.chance(0.3) ? 100 : 0,
     isPacked: random.chance(0.05),
     overlap: random.chance(0.4) ? 'always' : 'auto',
   }
+}
+
+function syncOf(percent: number): StepOptions['sync'] {
+  if (percent < 15) return 'auto'
+  return percent < 30 ? 'dsync' : 'fdatasync'
 }
 
 const KEY = Buffer.alloc(32, 5)

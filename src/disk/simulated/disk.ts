@@ -49,6 +49,7 @@ export class SimulatedDisk implements Disk {
 
 class SimulatedDirectory implements DiskDirectory {
   readonly path: string
+  readonly doubtsDsync = undefined
   readonly #port: Port
 
   constructor(port: Port, path: string) {
@@ -66,8 +67,6 @@ class SimulatedDirectory implements DiskDirectory {
     const open = () => new SimulatedFile(port, port.device.open(name, how), name)
     return port.later(() => port.ask('open', name, open), true)
   }
-
-  async openScratch(): Promise<undefined> {}
 
   unlink(name: string): Promise<void> {
     const port = this.#port
