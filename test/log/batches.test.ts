@@ -6,11 +6,14 @@ import { allocateBuffer, renewBuffer } from '../../src/disk/buffer.ts'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { Log, type LogOptions, type LogRecord } from '../../src/index.ts'
 import { addon } from '../../src/native.ts'
+import { readGroupHeader, sealGroup } from '../../src/segment/group.ts'
+import { decodeSegmentHeader } from '../../src/segment/header.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 import { payloadOf } from '../support/oracle.ts'
 import { batchedRecordsOf, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const MIB = 2 ** 20
+const alignDown = (offset: number) => offset - (offset % (4 * KIB))
 
 async function fill(log: Log, count: number, bytesOf: (i: number) => number): Promise<LogRecord[]> {
   const records: LogRecord[] = []
@@ -141,6 +144,15 @@ t.test('short records: a batch ends with a group', async t => {
   await log.close()
 })
 
+t.test('many groups make a batch, until it has 4096 records', async t => {
+  const log = await openSimulated(new SimulatedDevice(), { segmentSize: 8 * MIB })
+  for (let i = 0; i < 12; i++) await fill(log, 1000, () => 8)
+  const sizes: number[] = []
+  for await (const batch of log.scanBatches()) sizes.push(batch.length)
+  t.same(sizes, [5000, 5000, 2000], 'the first group that reaches it ends one')
+  await log.close()
+})
+
 const KEYS = { keyId: 1, key: () => Buffer.alloc(32, 7) }
 for (const [name, options] of Object.entries<LogOptions>({
   plain: {},
@@ -195,6 +207,35 @@ t.test('a key that is missing is told behind the records that need none', async 
   await t.rejects(collect(reader, found), { code: 'ERR_RIOLOG_KEY' })
   t.equal(firstDifference(found, wanted), -1)
   await reader.close()
+})
+
+t.test('a record that does not open is told behind those of its own group', async t => {
+  const device = new SimulatedDevice()
+  const options = { encryption: KEYS }
+  const log = await openSimulated(device, options)
+  const wanted = await fill(log, 20, () => 100)
+  const [{ firstLsn }] = log.info().segments
+  await log.close()
+  const changed = device.afterKill()
+  const [name] = changed.names().filter(name => name.endsWith('.seg'))
+  // Somebody who can write to the file changes a record together with its checksums.
+  changed.damage(name, bytes => {
+    const header = decodeSegmentHeader(bytes.subarray(0, 4 * KIB))
+    if (header.kind !== 'good') throw new Error('no header')
+    const { salt } = header.header
+    const base = firstLsn - 4 * KIB
+    const at = alignDown(wanted[0].lsn - base)
+    const group = readGroupHeader(bytes, at, { salt, lsn: base + at }, MIB)!
+    t.equal(group.recordCount, 20, 'all in one group')
+    bytes[wanted[12].lsn - base + 40] ^= 1
+    sealGroup(bytes.subarray(at), { ...group, salt }, 4 * KIB)
+    return undefined
+  })
+  const again = await openSimulated(changed, options)
+  const found: LogRecord[] = []
+  await t.rejects(collect(again, found), { code: 'ERR_RIOLOG_KEY' })
+  t.equal(firstDifference(found, wanted.slice(0, 12)), -1, `${found.length} before it`)
+  await again.close()
 })
 
 t.test('rewound, trimmed and closed beneath', async t => {

@@ -112,6 +112,15 @@ t.test('large commits are not compared, and stay with fdatasync', async t => {
   t.same(device.commit(100), { fdatasync: 100, dsync: 0 })
 })
 
+t.test('a long transfer in the middle of a comparison says nothing', async t => {
+  const device = new Device({ fdatasync: 0.2, dsync: 0.3 })
+  for (let i = 0; i < 1000; i++) {
+    device.commit(1)
+    device.choice.committed(device.choice.next(1024 * KIB), 1024 * KIB, 50)
+  }
+  t.same(device.choice.report, { mode: 'fdatasync', measured: { fdatasync: 0.2, dsync: 0.3 } })
+})
+
 t.test('what is asked for is done', async t => {
   for (const mode of ['fdatasync', 'dsync'] as const) {
     const device = new Device({ fdatasync: 0.2, dsync: 4 }, new SyncChoice(mode, 'uring', 'doubt'))

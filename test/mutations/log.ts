@@ -5,9 +5,13 @@ const tests = ['test/log/recycle.test.ts']
 const stuck = ['test/log/stuck.test.ts']
 const modes = ['test/log/commit-modes.test.ts']
 const overlap = ['test/log/overlap.test.ts']
+const sync = ['test/log/sync-choice.test.ts']
+const batches = ['test/log/batches.test.ts']
 const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/health.ts'
 const queue = 'src/log/commit-queue.ts'
+const choice = 'src/log/sync-choice.ts'
+const scan = 'src/log/scan.ts'
 const current = 'src/log/current-segment.ts'
 const writer = 'src/log/writer.ts'
 const pool = 'src/log/recycle-pool.ts'
@@ -210,7 +214,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'commits',
     name: 'a group that ran full waits for the end of the turn',
     file: queue,
-    from: '      this.#submit(this.#closed.shift()!, true)',
+    from: '      this.#submit(this.#closed.shift()!)',
     to: '      break',
     tests: modes,
   },
@@ -259,7 +263,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a half is cut while a commit is in flight',
     file: queue,
     from: 'if (this.#unanswered > 0) this.#inFlight[0].segment.file.letGoOn()\n    else if (overlap.isHalf(this.#open?.count ?? 0)) this.#cut()',
-    to: 'this.#inFlight[0]?.segment.file.letGoOn()\n    if (overlap.isHalf(this.#open?.count ?? 0)) { this.closeOpen(); this.#submit(this.#closed.shift()!, false) }',
+    to: 'this.#inFlight[0]?.segment.file.letGoOn()\n    if (overlap.isHalf(this.#open?.count ?? 0)) { this.closeOpen(); this.#submit(this.#closed.shift()!) }',
     tests: overlap,
   },
   {
@@ -274,9 +278,129 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'overlap',
     name: 'a commit that is noticed late passes for a slow disk',
     file: 'src/log/overlap.ts',
-    from: 'Math.min(this.#toldAt - submittedAt, this.#commitMs * FORGET)',
-    to: 'this.#toldAt - submittedAt',
+    from: 'Math.min(ms, this.#commitMs * FORGET)',
+    to: 'ms',
     tests: overlap,
+  },
+  {
+    rule: 'sync',
+    name: 'RWF_DSYNC is taken where a file system may not keep it',
+    file: choice,
+    from: 'this.#measures = isAuto && !this.#takesTurns && doubt === undefined',
+    to: 'this.#measures = isAuto && !this.#takesTurns',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'what starves is kept until the next comparison',
+    file: choice,
+    from: "if (mode === 'dsync' && this.#starves(ms)) this.#decide('fdatasync')",
+    to: '',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'one slow commit starves',
+    file: choice,
+    from: 'const STARVED_COMMITS = 3',
+    to: 'const STARVED_COMMITS = 1',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'a commit that starves once is held against it for ever',
+    file: choice,
+    from: 'isSlow ? this.#starvedCommits + 1 : 0',
+    to: 'isSlow ? this.#starvedCommits + 1 : this.#starvedCommits',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'the slower way is taken',
+    file: choice,
+    from: 'if (ratio < WINS_BELOW)',
+    to: 'if (ratio > WINS_BELOW)',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'comparisons come as often for ever',
+    file: choice,
+    from: 'Math.min(2 * this.#pause, LONGEST_PAUSE)',
+    to: 'this.#pause',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'a long transfer counts',
+    file: choice,
+    from: 'if (!this.#measures || bytes >= LARGE_BYTES) return',
+    to: 'if (!this.#measures) return',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'the commit is not asked for by what was chosen',
+    file: queue,
+    from: 'group.lsn - base, group.sync, done)',
+    to: "group.lsn - base, 'fdatasync', done)",
+    tests: sync,
+  },
+  {
+    rule: 'streaming',
+    name: 'long groups that do not run full are written into zeros',
+    file: queue,
+    from: 'this.#isStreaming = group.fill >= STREAMING_BYTES',
+    to: 'this.#isStreaming = this.#closed.length > 0 && group.fill >= STREAMING_BYTES',
+    tests: ['test/log/streaming.test.ts'],
+  },
+  {
+    rule: 'streaming',
+    name: 'short groups are not',
+    file: queue,
+    from: 'this.#isStreaming = group.fill >= STREAMING_BYTES',
+    to: 'this.#isStreaming = true',
+    tests: ['test/log/streaming.test.ts'],
+  },
+  {
+    rule: 'batches',
+    name: 'memory that was lent is read into again',
+    file: scan,
+    from: '    this.window.revoke()',
+    to: '',
+    tests: batches,
+  },
+  {
+    rule: 'batches',
+    name: 'damage is told before the records in front of it',
+    file: scan,
+    from: 'if (batch.length === 0) throw error\n      this.#failure = { error }',
+    to: 'throw error',
+    tests: batches,
+  },
+  {
+    rule: 'batches',
+    name: 'damage behind good records is not told',
+    file: scan,
+    from: 'this.#failure = { error }',
+    to: 'void error',
+    tests: batches,
+  },
+  {
+    rule: 'batches',
+    name: 'a batch has no end',
+    file: scan,
+    from: 'batch.length < BATCH_RECORDS && ',
+    to: '',
+    tests: batches,
+  },
+  {
+    rule: 'batches',
+    name: 'memory that was handed on is kept',
+    file: 'src/disk/buffer.ts',
+    from: 'if (bytes.length === 0) {',
+    to: 'if (bytes.length === -1) {',
+    tests: batches,
   },
   {
     rule: 'commits',
