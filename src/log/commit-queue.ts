@@ -41,8 +41,6 @@ export interface CommitQueueParts {
 /** From here on commits beside each other win, and below they lose (docs/DECISIONS.md). */
 const LARGE_GROUP_BYTES = 512 * KIB
 const LARGE_COMMITS_IN_FLIGHT = 4
-/** From here on zeros cost more than unwritten space does (docs/DECISIONS.md). */
-const STREAMING_BYTES = 256 * KIB
 
 const resolved = Promise.resolve()
 
@@ -112,7 +110,7 @@ export class CommitQueue {
     return this.#unanswered > 0
   }
 
-  /** True while groups are long: what the disk transfers is the limit. */
+  /** True while groups run full and are large: the disk is the limit, not who appends. */
   get isStreaming(): boolean {
     return this.#isStreaming
   }
@@ -207,7 +205,7 @@ export class CommitQueue {
   beforeAppend(): void {
     const { health, overlap } = this.#parts
     while (this.#closed.length > 0 && this.#mayGo() && health.poison === undefined) {
-      this.#submit(this.#closed.shift()!)
+      this.#submit(this.#closed.shift()!, true)
     }
     if (!overlap.isOn || this.#closed.length > 0) return
     if (this.#unanswered > 0) this.#inFlight[0].segment.file.letGoOn()
@@ -283,10 +281,11 @@ export class CommitQueue {
   #cut(): void {
     const { health } = this.#parts
     while (this.#mayGo() && health.poison === undefined) {
-      if (this.#closed.length === 0 && this.#mayCut(this.#open)) this.closeOpen()
+      const ranFull = this.#closed.length > 0
+      if (!ranFull && this.#mayCut(this.#open)) this.closeOpen()
       const group = this.#closed.shift()
       if (group === undefined) return
-      this.#submit(group)
+      this.#submit(group, ranFull)
     }
   }
 
@@ -304,9 +303,9 @@ export class CommitQueue {
     return false
   }
 
-  #submit(group: PendingGroup): void {
+  #submit(group: PendingGroup, ranFull: boolean): void {
     const { health, sync } = this.#parts
-    this.#isStreaming = group.fill >= STREAMING_BYTES
+    this.#isStreaming = ranFull && group.fill >= LARGE_GROUP_BYTES
     this.#inFlight.push(group)
     const length = this.#sealing(() => group.seal(this.#syncedLsn, this.#alignment))
     if (length === undefined) return

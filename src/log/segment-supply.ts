@@ -22,7 +22,7 @@ export interface SupplyParts {
   readonly durableLsn: () => number
   /** True while somebody waits for the segment: then it is made without pauses. */
   readonly isAwaited: () => boolean
-  /** True while groups are long: zeros would be as many bytes again. */
+  /** True while groups run full and are large. */
   readonly isStreaming: () => boolean
   /** Bytes that the segment before it has room for. */
   readonly roomLeft: () => number
