@@ -25,7 +25,7 @@ export const PEERS: Record<PeerName, (directory: string) => Promise<Peer>> = {
   'riolog-kv': async directory => {
     const db = new RiologLevel<string, Buffer>(directory, { valueEncoding: 'buffer' })
     await db.open()
-    return new LevelPeer(db, {})
+    return new LevelPeer(db)
   },
   'classic-level': async directory => {
     const { ClassicLevel } = peers.load('classic-level')
@@ -40,16 +40,16 @@ export const PEERS: Record<PeerName, (directory: string) => Promise<Peer>> = {
 /** What both Level stores are measured by. */
 interface Level {
   get(key: string): Promise<unknown>
-  put(key: string, value: Buffer, options: object): Promise<void>
+  put(key: string, value: Buffer, options?: object): Promise<void>
   iterator(range: object): { all(): Promise<unknown[]> }
   close(): Promise<void>
 }
 
 class LevelPeer implements Peer {
   readonly #db: Level
-  readonly #options: object
+  readonly #options: object | undefined
 
-  constructor(db: Level, options: object) {
+  constructor(db: Level, options?: object) {
     this.#db = db
     this.#options = options
   }

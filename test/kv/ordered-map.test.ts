@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { keyBytes, keyOf } from '../../examples/kv/src/bytes.ts'
-import { OrderedMap } from '../../examples/kv/src/ordered-map.ts'
+import { OrderedMap, type ReadonlyOrderedMap } from '../../examples/kv/src/ordered-map.ts'
 import { type Range, RangeWalk } from '../../examples/kv/src/range.ts'
 
 /** Few enough keys that they meet, and more than fit into two levels of the tree. */
@@ -13,7 +13,7 @@ const steps = fc.array(fc.record({ isDelete: fc.boolean(), key: keys, value: fc.
 
 type Rows = [string, number][]
 
-function rowsOf(map: OrderedMap<number>, range: Range = {}, seek?: string): Rows {
+function rowsOf(map: ReadonlyOrderedMap<number>, range: Range = {}, seek?: string): Rows {
   const walk = new RangeWalk(map, range)
   if (seek !== undefined) walk.seek(seek)
   const rows: Rows = []
@@ -41,37 +41,88 @@ function expected(model: Map<string, number>, range: Record<string, unknown>, se
 
 /** A map of many keys, so that there are branches above branches. */
 function filled(count: number): { map: OrderedMap<number>; model: Map<string, number> } {
-  let map = new OrderedMap<number>()
+  const map = new OrderedMap<number>()
   const model = new Map<string, number>()
   for (let i = 0; i < count; i++) {
     const key = String((i * 7919) % 10_000)
-    map = map.set(key, i)
+    map.set(key, i)
     model.set(key, i)
   }
   return { map, model }
 }
 
-t.test(
-  'sets and deletes come to what a Map and a sort come to; older maps stay as they were',
-  async t => {
-    const start = filled(6000)
-    const before = rowsOf(start.map)
-    const property = fc.property(steps, changes => {
-      let { map } = start
-      const model = new Map(start.model)
-      for (const { isDelete, key, value } of changes) {
-        map = isDelete ? map.delete(key) : map.set(key, value)
-        if (isDelete) model.delete(key)
-        else model.set(key, value)
-        if (map.get(key) !== model.get(key)) return false
-      }
-      t.equal(map.size, model.size)
-      return JSON.stringify(rowsOf(map)) === JSON.stringify(sorted(model))
-    })
-    fc.assert(property, { numRuns: 30 })
-    t.same(rowsOf(start.map), before)
-  },
-)
+interface Change {
+  readonly isDelete: boolean
+  readonly key: string
+  readonly value: number
+}
+
+/** Makes the changes to both; false as soon as they differ. */
+function isSame(map: OrderedMap<number>, model: Map<string, number>, changes: readonly Change[]) {
+  for (const { isDelete, key, value } of changes) {
+    if (isDelete) {
+      map.delete(key)
+      model.delete(key)
+    } else {
+      map.set(key, value)
+      model.set(key, value)
+    }
+    if (map.get(key) !== model.get(key)) return false
+  }
+  return map.size === model.size && JSON.stringify(rowsOf(map)) === JSON.stringify(sorted(model))
+}
+
+t.test('sets and deletes come to what a Map and a sort come to', async t => {
+  const property = fc.property(steps, changes => {
+    const { map, model } = filled(6000)
+    return isSame(map, model, changes)
+  })
+  fc.assert(property, { numRuns: 30 })
+  t.pass('compared')
+})
+
+t.test('snapshots, and what they were taken of, see nothing of each other', async t => {
+  const start = filled(6000)
+  const before = JSON.stringify(rowsOf(start.map))
+  const property = fc.property(fc.array(steps, { minLength: 2, maxLength: 5 }), all => {
+    // Each is a snapshot of the one before it, and all of them are changed from then on.
+    const maps = [{ map: start.map.snapshot(), model: new Map(start.model) }]
+    for (const changes of all) {
+      const { map, model } = maps.at(-1)!
+      maps.push({ map: map.snapshot(), model: new Map(model) })
+      if (!maps.every(each => isSame(each.map, each.model, changes))) return false
+    }
+    return maps.every(
+      ({ map, model }) => JSON.stringify(rowsOf(map)) === JSON.stringify(sorted(model)),
+    )
+  })
+  fc.assert(property, { numRuns: 30 })
+  t.equal(JSON.stringify(rowsOf(start.map)), before)
+})
+
+t.test('nodes are joined in the map, and stay apart in its snapshot', async t => {
+  for (const isBackward of [false, true]) {
+    const { map, model } = filled(6000)
+    const snapshot = map.snapshot()
+    const inOrder = sorted(model).map(([key]) => key)
+    if (isBackward) inOrder.reverse()
+    for (const key of inOrder) map.delete(key)
+    t.equal(map.size, 0)
+    t.same(rowsOf(snapshot), sorted(model))
+  }
+})
+
+t.test('a walk over a snapshot goes on as if nothing was written', async t => {
+  const { map, model } = filled(3000)
+  const walk = new RangeWalk(map.snapshot(), {})
+  const rows: Rows = []
+  for (let entry = walk.next(); entry !== undefined; entry = walk.next()) {
+    rows.push([entry[0], entry[1]])
+    map.delete(entry[0])
+    map.set(`${entry[0]}!`, -1)
+  }
+  t.same(rows, sorted(model))
+})
 
 t.test('every range, direction and place to seek', async t => {
   const { map, model } = filled(3000)
@@ -88,17 +139,17 @@ t.test('every range, direction and place to seek', async t => {
 })
 
 t.test('a map that was emptied is like a new one', async t => {
-  const { model } = filled(5000)
-  let { map } = filled(5000)
-  for (const key of model.keys()) map = map.delete(key)
+  const { map, model } = filled(5000)
+  for (const key of model.keys()) map.delete(key)
   t.equal(map.size, 0)
   t.same(rowsOf(map), [])
-  t.same(rowsOf(map.set('a', 1), { reverse: true }), [['a', 1]])
+  map.set('a', 1)
+  t.same(rowsOf(map, { reverse: true }), [['a', 1]])
 })
 
 t.test('keys are ordered by their bytes, the empty one first', async t => {
-  let map = new OrderedMap<number>()
-  for (const key of ['ff', '', '00', '7f80', '7f']) map = map.set(keyOf(Buffer.from(key, 'hex')), 0)
+  const map = new OrderedMap<number>()
+  for (const key of ['ff', '', '00', '7f80', '7f']) map.set(keyOf(Buffer.from(key, 'hex')), 0)
   const cursor = map.cursor()
   const found = []
   for (let entry = cursor.next(); entry; entry = cursor.next())

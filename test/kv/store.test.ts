@@ -131,6 +131,14 @@ t.test('what is handed out may be changed', async t => {
   const found = await store.load(store.map.get('key')!)
   found.fill(0)
   t.equal(await get(store, 'key'), 'value')
+  // More than share one piece of memory.
+  const copies = Array.from({ length: 20_000 }, async (_, i) => {
+    const copy = await store.load(store.map.get('key')!)
+    copy[0] = i
+    return copy
+  })
+  const all = await Promise.all(copies)
+  t.ok(all.every((copy, i) => copy[0] === i % 256 && copy.subarray(1).equals(value.subarray(1))))
   await store.close()
 })
 

@@ -30,10 +30,12 @@ export async function get(store: Store, key: string): Promise<string | undefined
 
 export async function contentOf(store: Store): Promise<Map<string, string>> {
   const content = new Map<string, string>()
-  const cursor = store.map.cursor()
+  const view = store.view()
+  const cursor = view.map.cursor()
   for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
     content.set(entry[0], String(await store.load(entry[1])))
   }
+  view.close()
   return content
 }
 

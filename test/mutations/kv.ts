@@ -9,6 +9,8 @@ const checkpoint = 'examples/kv/src/checkpoint.ts'
 const writes = ['test/kv/store.test.ts']
 const checkpoints = ['test/kv/checkpoint.test.ts']
 const powerCuts = ['test/kv/power-cut.test.ts']
+const maps = ['test/kv/ordered-map.test.ts']
+const levels = ['test/kv/suite.test.ts', 'test/kv/level.test.ts']
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -55,8 +57,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stored values',
     name: 'a view holds nothing back',
     file: store,
-    from: 'return { map: this.map, close: () => pin.release() }',
-    to: 'pin.release()\n    return { map: this.map, close: () => {} }',
+    from: 'return { map: this.#state.map.snapshot(), close: () => pin.release() }',
+    to: 'pin.release()\n    return { map: this.#state.map.snapshot(), close: () => {} }',
     tests: checkpoints,
   },
   {
@@ -87,9 +89,57 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stored values',
     name: 'what is handed out is the memory of the store',
     file: store,
-    from: ': Buffer.from(value)\n',
+    from: ': copyOf(value)\n',
     to: ': value\n',
     tests: writes,
+  },
+  {
+    rule: 'stored values',
+    name: 'copies share more than their memory',
+    file: 'examples/kv/src/bytes.ts',
+    from: '  used += bytes.length\n  return copy',
+    to: '  used += bytes.length >> 1\n  return copy',
+    tests: writes,
+  },
+  {
+    rule: 'snapshots',
+    name: 'the map goes on changing nodes that a snapshot shares',
+    file: 'examples/kv/src/ordered-map.ts',
+    from: '    this.#owner = new Owner()\n    return snapshot',
+    to: '    return snapshot',
+    tests: maps,
+  },
+  {
+    rule: 'snapshots',
+    name: 'a child that is shared is changed',
+    file: 'examples/kv/src/ordered-map.ts',
+    from: 'const child = this.children[index].ownedBy(this.owner)',
+    to: 'const child = this.children[index]',
+    tests: maps,
+  },
+  {
+    rule: 'snapshots',
+    name: 'a node that is joined with its neighbour is shared',
+    file: 'examples/kv/src/ordered-map.ts',
+    from: 'const child = node.ownChild(left)',
+    to: 'const child = node.children[left]',
+    tests: maps,
+  },
+  {
+    rule: 'snapshots',
+    name: 'a view is of the map that changes',
+    file: store,
+    from: 'return { map: this.#state.map.snapshot(), close:',
+    to: 'return { map: this.#state.map, close:',
+    tests: levels,
+  },
+  {
+    rule: 'snapshots',
+    name: 'a checkpoint is written from a map that changes',
+    file: store,
+    from: 'const state = snapshotOf(this.#state)',
+    to: 'const state = this.#state',
+    tests: ['test/kv/checkpoint.test.ts', 'test/kv/power-cut.test.ts'],
   },
   {
     rule: 'keys',

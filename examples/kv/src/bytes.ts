@@ -17,6 +17,28 @@ export function keyBytes(key: Key): Buffer {
   return Buffer.from(key, 'latin1')
 }
 
+const SLAB_BYTES = 32 * 1024
+/** Longer ones have memory of their own. */
+const SHARED_BYTES = SLAB_BYTES / 16
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+let used = 0
+
+/**
+ * A copy for somebody who drops it soon: short ones share their memory, since to make memory costs more than to copy
+ * into it, and Node's own pool (`Buffer.poolSize`) is a quarter as long.
+ */
+export function copyOf(bytes: Uint8Array): Buffer {
+  if (bytes.length > SHARED_BYTES) return Buffer.from(bytes)
+  if (used + bytes.length > SLAB_BYTES) {
+    slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+    used = 0
+  }
+  const copy = slab.subarray(used, used + bytes.length)
+  copy.set(bytes)
+  used += bytes.length
+  return copy
+}
+
 /** How long a number is: seven bits a byte, so that short lengths, which are most, take one. */
 export function varintBytes(value: number): number {
   let bytes = 1

@@ -16,7 +16,7 @@ import { crc32 } from 'node:zlib'
 import { ByteReader, ByteWriter, chunkBytes, type Key, varintBytes } from './bytes.ts'
 import type { CheckpointFile, CheckpointFiles } from './checkpoint-files.ts'
 import { KvError } from './errors.ts'
-import { OrderedMap } from './ordered-map.ts'
+import { OrderedMap, type ReadonlyOrderedMap } from './ordered-map.ts'
 import type { State } from './state.ts'
 import { isStored, type Value } from './value.ts'
 
@@ -77,7 +77,7 @@ export async function writeCheckpoint(
 }
 
 /** Each block is a wait, in which others go on. */
-async function writeEntries(blocks: BlockWriter, map: OrderedMap<Value>): Promise<void> {
+async function writeEntries(blocks: BlockWriter, map: ReadonlyOrderedMap<Value>): Promise<void> {
   const kind = Buffer.of(ENTRIES)
   const cursor = map.cursor()
   let parts: Buffer[] = [kind]
@@ -131,7 +131,7 @@ export async function readCheckpoint(
   lsn: number,
   uuid: string,
 ): Promise<State> {
-  let map = new OrderedMap<Value>()
+  const map = new OrderedMap<Value>()
   let place: 'head' | 'entries' | 'behind' = 'head'
   for await (const payload of payloadsOf(files.read(nameOf(lsn)))) {
     const reader = new ByteReader(payload)
@@ -140,7 +140,7 @@ export async function readCheckpoint(
       checkHead(reader, lsn, uuid)
       place = 'entries'
     } else if (place === 'entries' && kind === ENTRIES) {
-      while (!reader.isDone) map = withEntry(map, reader)
+      while (!reader.isDone) readEntry(map, reader)
     } else if (place === 'entries' && kind === END && reader.varint() === map.size) {
       place = 'behind'
     } else {
@@ -162,13 +162,16 @@ function checkHead(reader: ByteReader, lsn: number, uuid: string): void {
   throw new KvError('ERR_KV_FOREIGN', 'the checkpoint belongs to another log')
 }
 
-function withEntry(map: OrderedMap<Value>, reader: ByteReader): OrderedMap<Value> {
+function readEntry(map: OrderedMap<Value>, reader: ByteReader): void {
   const kind = reader.byte()
   const key = reader.key()
-  if (kind === IN_MEMORY) return map.set(key, Buffer.from(reader.chunk()))
+  if (kind === IN_MEMORY) {
+    map.set(key, Buffer.from(reader.chunk()))
+    return
+  }
   if (kind !== STORED) throw damaged(`an entry of an unknown kind: ${kind}`)
   const [lsn, offset, length] = [reader.varint(), reader.varint(), reader.varint()]
-  return map.set(key, { lsn, offset, length })
+  map.set(key, { lsn, offset, length })
 }
 
 /** The payloads of a file, each verified before anything in it is looked at. */

@@ -81,8 +81,9 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
     await this.#store?.close()
   }
 
-  async _get(key: Buffer, options: ReadOptions): Promise<Buffer | undefined> {
-    return this.#load(this.#map(options).get(keyOf(key)))
+  /** What is in memory has no promise of its own: Level awaits whatever comes. */
+  _get(key: Buffer, options: ReadOptions): Promise<Buffer | undefined> {
+    return this.#load(this.#map(options).get(keyOf(key))) as Promise<Buffer | undefined>
   }
 
   async _getMany(keys: Buffer[], options: ReadOptions): Promise<(Buffer | undefined)[]> {
@@ -113,19 +114,21 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
   }
 
   async _clear(options: RangeOptions): Promise<void> {
-    const walk = new RangeWalk(this.#map(options), options)
+    // What it deletes may be gone from the map before it has come to the end.
+    const reading = this.#reading(options)
     const writes: Promise<void>[] = []
     let left = options.limit < 0 ? Number.POSITIVE_INFINITY : options.limit
     for (let isDone = false; !isDone; ) {
       const operations: Operation[] = []
       for (; operations.length < CLEAR_KEYS && left > 0; left--) {
-        const entry = walk.next()
+        const entry = reading.next()
         if (entry === undefined) break
         operations.push({ type: 'del', key: entry[0] })
       }
       isDone = operations.length < CLEAR_KEYS
       if (operations.length > 0) writes.push(this.#write(operations, options as WriteOptions))
     }
+    reading.close()
     await Promise.all(writes)
   }
 

@@ -1,6 +1,6 @@
 /**
- * An ordered map that never changes: `set` and `delete` give another map, which shares all but one path with
- * the one that it came from. So a snapshot is a reference, an iterator sees one state whatever is written
+ * An ordered map, of which a snapshot costs nothing: it shares all nodes with the map, and from then on the map
+ * copies a node before it changes it (copy on write, node by node). So an iterator sees one state whatever is written
  * meanwhile, and a checkpoint is written from a map that stands still.
  *
  * ```
@@ -17,51 +17,72 @@ const SHORT = WIDTH / 4
 
 export type Entry<V> = readonly [key: Key, value: V]
 
-class Leaf<V> {
-  readonly keys: readonly Key[]
-  readonly values: readonly V[]
+/** Who may change a node: the map that made it, until a snapshot shares it. */
+class Owner {}
 
-  constructor(keys: readonly Key[], values: readonly V[]) {
+class Leaf<V> {
+  readonly owner: Owner
+  readonly keys: Key[]
+  readonly values: V[]
+
+  constructor(owner: Owner, keys: Key[], values: V[]) {
+    this.owner = owner
     this.keys = keys
     this.values = values
   }
 
-  slice(from: number, to?: number): Leaf<V> {
-    return new Leaf(this.keys.slice(from, to), this.values.slice(from, to))
+  /** Itself, or a copy that may be changed. */
+  ownedBy(owner: Owner): Leaf<V> {
+    return this.owner === owner ? this : new Leaf(owner, this.keys.slice(), this.values.slice())
   }
 
-  joined(next: Leaf<V>): Leaf<V> {
-    return new Leaf([...this.keys, ...next.keys], [...this.values, ...next.values])
+  /** Takes the rear half away, into a node of its own. */
+  split(): Leaf<V> {
+    const half = this.keys.length >> 1
+    return new Leaf(this.owner, this.keys.splice(half), this.values.splice(half))
+  }
+
+  join(next: Leaf<V>): void {
+    this.keys.push(...next.keys)
+    this.values.push(...next.values)
   }
 }
 
 class Branch<V> {
-  readonly keys: readonly Key[]
-  readonly children: readonly Node<V>[]
+  readonly owner: Owner
+  readonly keys: Key[]
+  readonly children: Node<V>[]
 
-  constructor(children: readonly Node<V>[], keys: readonly Key[] = firstKeys(children)) {
+  constructor(owner: Owner, keys: Key[], children: Node<V>[]) {
+    this.owner = owner
     this.keys = keys
     this.children = children
   }
 
-  slice(from: number, to?: number): Branch<V> {
-    return new Branch(this.children.slice(from, to))
+  ownedBy(owner: Owner): Branch<V> {
+    return this.owner === owner ? this : new Branch(owner, this.keys.slice(), this.children.slice())
   }
 
-  joined(next: Branch<V>): Branch<V> {
-    return new Branch([...this.children, ...next.children])
+  split(): Branch<V> {
+    const half = this.keys.length >> 1
+    return new Branch(this.owner, this.keys.splice(half), this.children.splice(half))
   }
 
-  /** With other nodes in the place of one child. */
-  with(index: number, nodes: readonly Node<V>[]): Branch<V> {
-    const children = replaced(this.children, index, nodes)
-    const isSame = nodes.length === 1 && nodes[0].keys[0] === this.keys[index]
-    return isSame ? new Branch(children, this.keys) : new Branch(children)
+  join(next: Branch<V>): void {
+    this.keys.push(...next.keys)
+    this.children.push(...next.children)
   }
 
   /** The child in whose range a key is. */
   indexFor(key: Key): number {
     return Math.max(0, countUpTo(this.keys, key) - 1)
+  }
+
+  /** A child that may be changed; this node may be. */
+  ownChild(index: number): Node<V> {
+    const child = this.children[index].ownedBy(this.owner)
+    this.children[index] = child
+    return child
   }
 }
 
@@ -72,13 +93,25 @@ interface Place<V> {
   readonly index: number
 }
 
-export class OrderedMap<V> {
+/** What a snapshot is: it never changes. */
+export interface ReadonlyOrderedMap<V> {
   readonly size: number
-  readonly #root: Node<V>
+  get(key: Key): V | undefined
+  has(key: Key): boolean
+  /**
+   * Walks from a key on, that one included unless `beyond`; without a key from the end of the map. Over a map
+   * that is changed meanwhile it means nothing: take a snapshot.
+   */
+  cursor(key?: Key, reverse?: boolean, beyond?: boolean): Cursor<V>
+}
 
-  constructor(root: Node<V> = new Leaf<V>([], []), size = 0) {
-    this.#root = root
-    this.size = size
+export class OrderedMap<V> implements ReadonlyOrderedMap<V> {
+  #owner = new Owner()
+  #root: Node<V> = new Leaf<V>(this.#owner, [], [])
+  #size = 0
+
+  get size(): number {
+    return this.#size
   }
 
   get(key: Key): V | undefined {
@@ -92,17 +125,35 @@ export class OrderedMap<V> {
     return this.get(key) !== undefined
   }
 
-  set(key: Key, value: V): OrderedMap<V> {
-    const size = this.has(key) ? this.size : this.size + 1
-    const nodes = withKey(this.#root, key, value)
-    return new OrderedMap(nodes.length === 1 ? nodes[0] : new Branch(nodes), size)
+  /** What the map is now; neither of both sees what is done to the other. */
+  snapshot(): OrderedMap<V> {
+    const snapshot = new OrderedMap<V>()
+    snapshot.#root = this.#root
+    snapshot.#size = this.#size
+    // Nobody has the owner of the nodes that both share now.
+    this.#owner = new Owner()
+    return snapshot
   }
 
-  delete(key: Key): OrderedMap<V> {
-    if (!this.has(key)) return this
-    let root = withoutKey(this.#root, key)
-    while (root instanceof Branch && root.children.length === 1) root = root.children[0]
-    return new OrderedMap(root, this.size - 1)
+  set(key: Key, value: V): void {
+    const root = this.#ownRoot()
+    if (insert(root, key, value)) this.#size++
+    if (root.keys.length <= WIDTH) return
+    const right = root.split()
+    this.#root = new Branch(this.#owner, [root.keys[0], right.keys[0]], [root, right])
+  }
+
+  delete(key: Key): void {
+    if (!this.has(key)) return
+    remove(this.#ownRoot(), key)
+    this.#size--
+    while (this.#root instanceof Branch && this.#root.children.length === 1) {
+      this.#root = this.#root.children[0]
+    }
+  }
+
+  cursor(key?: Key, reverse = false, beyond = false): Cursor<V> {
+    return new Cursor(this, key, reverse, beyond)
   }
 
   /** The first entry at or behind a key, or at or before it. `beyond`: not the one of the key itself. */
@@ -123,9 +174,9 @@ export class OrderedMap<V> {
     return neighbour && (reverse ? lastOf(neighbour) : firstOf(neighbour))
   }
 
-  /** Walks from a key on, that one included unless `beyond`; without a key from the end of the map. */
-  cursor(key?: Key, reverse = false, beyond = false): Cursor<V> {
-    return new Cursor(this, key, reverse, beyond)
+  #ownRoot(): Node<V> {
+    this.#root = this.#root.ownedBy(this.#owner)
+    return this.#root
   }
 }
 
@@ -171,58 +222,63 @@ function lastOf<V>(node: Node<V>): Place<V> {
   return { leaf, index: leaf.keys.length - 1 }
 }
 
-/** One node, or two where one would be too wide. */
-function withKey<V>(node: Node<V>, key: Key, value: V): Node<V>[] {
-  if (node instanceof Branch) {
-    const index = node.indexFor(key)
-    return halves(node.with(index, withKey(node.children[index], key, value)))
-  }
-  const index = countBelow(node.keys, key)
-  if (node.keys[index] === key) {
-    return [new Leaf(node.keys, replaced(node.values, index, [value]))]
-  }
-  const keys = replaced(node.keys, index, [key], 0)
-  return halves(new Leaf(keys, replaced(node.values, index, [value], 0)))
-}
-
-/** The key is there. A node without keys comes back where it was the last one. */
-function withoutKey<V>(node: Node<V>, key: Key): Node<V> {
+/** Into a node that may be changed, which may be one too wide then. False where the key was there. */
+function insert<V>(node: Node<V>, key: Key, value: V): boolean {
   if (node instanceof Leaf) {
     const index = countBelow(node.keys, key)
-    return new Leaf(replaced(node.keys, index, []), replaced(node.values, index, []))
+    const isThere = node.keys[index] === key
+    if (isThere) node.values[index] = value
+    else {
+      node.keys.splice(index, 0, key)
+      node.values.splice(index, 0, value)
+    }
+    return !isThere
   }
   const index = node.indexFor(key)
-  const child = withoutKey(node.children[index], key)
-  if (child.keys.length === 0) return new Branch(replaced(node.children, index, []))
-  const children = replaced(node.children, index, [child])
-  return new Branch(child.keys.length < SHORT ? withJoined(children, index) : children)
+  const child = node.ownChild(index)
+  const isNew = insert(child, key, value)
+  if (!isNew) return false
+  node.keys[index] = child.keys[0]
+  if (child.keys.length > WIDTH) {
+    const right = child.split()
+    node.keys.splice(index + 1, 0, right.keys[0])
+    node.children.splice(index + 1, 0, right)
+  }
+  return true
 }
 
-/** The child, which is short, joined with the one beside it if that makes one node. */
-function withJoined<V>(children: Node<V>[], index: number): Node<V>[] {
+/** A key that is there, from a node that may be changed; a child that is empty then goes. */
+function remove<V>(node: Node<V>, key: Key): void {
+  if (node instanceof Leaf) {
+    const index = countBelow(node.keys, key)
+    node.keys.splice(index, 1)
+    node.values.splice(index, 1)
+    return
+  }
+  const index = node.indexFor(key)
+  const child = node.ownChild(index)
+  remove(child, key)
+  if (child.keys.length === 0) {
+    node.keys.splice(index, 1)
+    node.children.splice(index, 1)
+    return
+  }
+  node.keys[index] = child.keys[0]
+  if (child.keys.length < SHORT) joinShort(node, index)
+}
+
+/** Joins a short child with the one beside it, if that makes one node. */
+function joinShort<V>(node: Branch<V>, index: number): void {
   const left = index > 0 ? index - 1 : index
-  const [one, other] = [children[left], children[left + 1]]
-  if (other === undefined || one.keys.length + other.keys.length > WIDTH) return children
+  const next = node.children[left + 1]
+  if (next === undefined) return
+  if (node.children[left].keys.length + next.keys.length > WIDTH) return
+  const child = node.ownChild(left)
   // Both are of the same height.
-  const joined = one instanceof Leaf ? one.joined(other as Leaf<V>) : one.joined(other as Branch<V>)
-  return replaced(children, left, [joined], 2)
-}
-
-function halves<V>(node: Node<V>): Node<V>[] {
-  const { length } = node.keys
-  return length <= WIDTH ? [node] : [node.slice(0, length >> 1), node.slice(length >> 1)]
-}
-
-function firstKeys<V>(children: readonly Node<V>[]): Key[] {
-  return children.map(child => child.keys[0])
-}
-
-function replaced<T>(all: readonly T[], index: number, by: readonly T[], removed = 1): T[] {
-  const copy = all.slice()
-  // What most writes do, and several times as fast.
-  if (by.length === 1 && removed === 1) copy[index] = by[0]
-  else copy.splice(index, removed, ...by)
-  return copy
+  if (child instanceof Leaf) child.join(next as Leaf<V>)
+  else child.join(next as Branch<V>)
+  node.keys.splice(left + 1, 1)
+  node.children.splice(left + 1, 1)
 }
 
 /** How many keys are less. */

@@ -1,6 +1,6 @@
 /** A walk through a part of a map, as Level's iterators take it. */
 import { type Key, keyOf } from './bytes.ts'
-import { type Cursor, type Entry, OrderedMap } from './ordered-map.ts'
+import { type Cursor, type Entry, OrderedMap, type ReadonlyOrderedMap } from './ordered-map.ts'
 
 export interface Range {
   readonly gt?: Buffer
@@ -17,13 +17,13 @@ interface Bound {
 }
 
 export class RangeWalk<V> {
-  readonly #map: OrderedMap<V>
+  readonly #map: ReadonlyOrderedMap<V>
   readonly #reverse: boolean
   readonly #first: Bound | undefined
   readonly #last: Bound | undefined
   #cursor: Cursor<V>
 
-  constructor(map: OrderedMap<V>, range: Range) {
+  constructor(map: ReadonlyOrderedMap<V>, range: Range) {
     const { reverse = false } = range
     const lower = boundOf(range.gte, range.gt)
     const upper = boundOf(range.lte, range.lt)

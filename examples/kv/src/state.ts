@@ -9,29 +9,36 @@ import { isStored, type Value } from './value.ts'
 export interface State {
   readonly map: OrderedMap<Value>
   /** The records before this LSN are in the map, and no others. */
-  readonly lsn: number
+  lsn: number
 }
 
-export const NOTHING: State = { map: new OrderedMap<Value>(), lsn: 0 }
+export function nothing(): State {
+  return { map: new OrderedMap<Value>(), lsn: 0 }
+}
+
+/** What it is now, and stays. */
+export function snapshotOf({ map, lsn }: State): State {
+  return { map: map.snapshot(), lsn }
+}
 
 /**
  * @param record the state's from now on: values may be views of it
  * @param largeBytes a value of so many bytes or more is left in the log
  */
-export function apply(state: State, lsn: number, record: Buffer, largeBytes: number): State {
-  let { map } = state
+export function apply(state: State, lsn: number, record: Buffer, largeBytes: number): void {
+  const { map } = state
   decodeBatch(record, (operation, offset) => {
-    if (operation.type === 'del') map = map.delete(operation.key)
+    if (operation.type === 'del') map.delete(operation.key)
     else if (operation.type === 'put' || isMoved(map, operation)) {
       const { key, value } = operation
       const { length } = value
-      if (length >= largeBytes) map = map.set(key, { lsn, offset, length })
+      if (length >= largeBytes) map.set(key, { lsn, offset, length })
       // A view keeps the record in memory for as long as it lives: only where the value is most of it.
-      else map = map.set(key, 2 * length > record.length ? value : Buffer.from(value))
+      else map.set(key, 2 * length > record.length ? value : Buffer.from(value))
     }
   })
   // An LSN is a place, so the next record is at the next number or behind it.
-  return { map, lsn: lsn + 1 }
+  state.lsn = lsn + 1
 }
 
 function isMoved(map: OrderedMap<Value>, { key, from }: Operation & { type: 'move' }): boolean {

@@ -10,13 +10,14 @@
  */
 
 import { join } from 'node:path'
+import { copyOf } from './bytes.ts'
 import { listCheckpoints, readCheckpoint, removeBefore, writeCheckpoint } from './checkpoint.ts'
 import { type CheckpointFiles, DirectoryFiles } from './checkpoint-files.ts'
 import { hasCode, KvError } from './errors.ts'
-import type { OrderedMap } from './ordered-map.ts'
+import type { ReadonlyOrderedMap } from './ordered-map.ts'
 import { encodeBatch, type Operation } from './record.ts'
 import { Log, type LogOptions, type Pin } from './riolog.ts'
-import { apply, NOTHING, type State } from './state.ts'
+import { apply, nothing, type State, snapshotOf } from './state.ts'
 import { isStored, type Stored, type Value } from './value.ts'
 import { WriteQueue } from './write-queue.ts'
 
@@ -42,7 +43,7 @@ export interface StoreOptions {
 
 /** One state, which stays as it is, and whose values can be read until it is closed. */
 export interface View {
-  readonly map: OrderedMap<Value>
+  readonly map: ReadonlyOrderedMap<Value>
   close(): void
 }
 
@@ -59,7 +60,7 @@ export class Store {
   readonly #largeBytes: number
   readonly #checkpointBytes: number
   readonly #writes: WriteQueue
-  #state: State
+  readonly #state: State
   /** What was written since the last checkpoint began, and how much that may be before the next one. */
   #grownBytes = 0
   #dueBytes: number
@@ -106,7 +107,8 @@ export class Store {
     }
   }
 
-  get map(): OrderedMap<Value> {
+  /** What is visible now; it changes with each write. */
+  get map(): ReadonlyOrderedMap<Value> {
     return this.#state.map
   }
 
@@ -128,7 +130,7 @@ export class Store {
 
   /** The bytes of a value of the map or of an open view: a copy, which may be changed. */
   load(value: Value): Buffer | Promise<Buffer> {
-    return isStored(value) ? this.#read(value) : Buffer.from(value)
+    return isStored(value) ? this.#read(value) : copyOf(value)
   }
 
   async #read({ lsn, offset, length }: Stored): Promise<Buffer> {
@@ -139,7 +141,7 @@ export class Store {
   /** What is visible now. While it is open the log keeps all that it refers to. */
   view(): View {
     const pin: Pin = this.#log.pin('view', this.#log.trimLsn)
-    return { map: this.map, close: () => pin.release() }
+    return { map: this.#state.map.snapshot(), close: () => pin.release() }
   }
 
   /**
@@ -164,7 +166,7 @@ export class Store {
   }
 
   #apply(lsn: number, record: Buffer): void {
-    this.#state = apply(this.#state, lsn, record, this.#largeBytes)
+    apply(this.#state, lsn, record, this.#largeBytes)
     this.#grownBytes += record.length
   }
 
@@ -186,7 +188,7 @@ export class Store {
     // Not within the write that made it due.
     await turn()
     await this.#moveOldValues()
-    const state = this.#state
+    const state = snapshotOf(this.#state)
     // It must not say more than the log: what is visible need not be durable.
     await this.#log.flush()
     const bytes = await writeCheckpoint(this.#files, state, this.#log.info().uuid)
@@ -204,7 +206,7 @@ export class Store {
    * that, and moving never costs more than is written.
    */
   async #moveOldValues(): Promise<void> {
-    const { map } = this.#state
+    const { map } = snapshotOf(this.#state)
     const { bytes } = await this.#survey(map)
     const keptFrom = this.#startOfLast(2 * bytes + this.#checkpointBytes)
     let moves: Operation[] = []
@@ -240,7 +242,7 @@ export class Store {
   }
 
   /** Of the values that are in the log only: how much they are, and where the oldest is. */
-  async #survey(map: OrderedMap<Value>): Promise<{ bytes: number; oldestLsn: number }> {
+  async #survey(map: ReadonlyOrderedMap<Value>): Promise<{ bytes: number; oldestLsn: number }> {
     let bytes = 0
     let oldestLsn = Number.MAX_SAFE_INTEGER
     for await (const [, value] of inTurns(map)) {
@@ -283,7 +285,7 @@ async function isThere(path: string, logOptions: LogOptions = {}): Promise<boole
 /** @throws ERR_KV_CORRUPT when what the log has trimmed is in no checkpoint */
 async function lastCheckpoint(log: Log, files: CheckpointFiles): Promise<State> {
   const lsn = (await listCheckpoints(files)).at(-1)
-  const state = lsn === undefined ? NOTHING : await readCheckpoint(files, lsn, log.info().uuid)
+  const state = lsn === undefined ? nothing() : await readCheckpoint(files, lsn, log.info().uuid)
   if (state.lsn < log.trimLsn) {
     throw new KvError('ERR_KV_CORRUPT', `the checkpoint that covers LSN ${log.trimLsn} is missing`)
   }
@@ -294,7 +296,7 @@ async function lastCheckpoint(log: Log, files: CheckpointFiles): Promise<State> 
 }
 
 /** The entries of a map; others get their turn now and then. */
-async function* inTurns(map: OrderedMap<Value>) {
+async function* inTurns(map: ReadonlyOrderedMap<Value>) {
   const cursor = map.cursor()
   let count = 0
   for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
