@@ -54,6 +54,16 @@ async function fileCall(
   return result
 }
 
+/** By statfs(2), whose numbers are Linux's own; undefined where nobody tells. */
+function fileSystemType(path: string): number | undefined {
+  if (process.platform !== 'linux') return undefined
+  try {
+    return fs.statfsSync(path).type
+  } catch {
+    return undefined
+  }
+}
+
 /** Makes a missing directory and its missing parents, and each new name durable. */
 export function makeDirectories(path: string, mode: number): void {
   const target = resolve(path)
@@ -110,9 +120,9 @@ export class PosixDirectory implements DiskDirectory {
   }
 
   get doubtsDsync(): string | undefined {
-    const type = process.platform === 'linux' ? attempt(() => fs.statfsSync(this.path)).type : 0
-    if (HONOUR_DSYNC.includes(type)) return undefined
-    return `RWF_DSYNC is not known to be kept on this file system (statfs: 0x${type.toString(16)})`
+    const type = fileSystemType(this.path)
+    if (type !== undefined && HONOUR_DSYNC.includes(type)) return undefined
+    return `RWF_DSYNC is not known to be kept on this file system (statfs: 0x${type?.toString(16)})`
   }
 
   async unlink(name: string): Promise<void> {

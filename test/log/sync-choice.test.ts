@@ -1,4 +1,6 @@
 /** `sync: 'auto'`: by what commits take, and never where RWF_DSYNC is not known to be kept. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import type { SyncMode } from '../../src/disk/disk.ts'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
@@ -161,6 +163,20 @@ onEachEngine(t, 'a log that has compared says so, and keeps each record', async 
   const again = await Log.open(path, { engine })
   t.equal((await recordsOf(again)).length, 200)
   await again.close()
+})
+
+onEachEngine(t, 'tmpfs is not asked for what it is not known to keep', async (t, engine) => {
+  const memory = '/dev/shm'
+  if (!existsSync(memory)) return void t.pass('tmpfs', { skip: `there is no ${memory}` })
+  const path = mkdtempSync(join(memory, 'riolog-test-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  const log = await Log.open(path, { engine })
+  for (let i = 0; i < 200; i++) await log.appendDurable(record(i))
+  const { mode, measured, reason } = log.info().sync
+  t.equal(mode, 'fdatasync')
+  t.equal(measured, undefined)
+  t.match(reason, /not known to be kept on this file system \(statfs: 0x1021994\)/)
+  await log.close()
 })
 
 t.test('in a comparison each commit is one or the other', async t => {
