@@ -85,6 +85,50 @@ t.test('one process at a time; a wrong option and a missing store are told', asy
   await db.close()
 })
 
+t.test('strings and bytes are the same keys and values, in the order of the bytes', async t => {
+  const directory = temporaryDirectory(t)
+  const db = open(directory)
+  const keys = ['', 'a', 'a\0', 'z', '\x7f', '\x80', 'ä', '€', '\uffee', '😀']
+  const ofBytes = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const
+  await db.put('a', 'the first')
+  await db.batch(keys.map(key => ({ type: 'put', key, value: `${key}=` }) as const))
+  const large = '€'.repeat(5000)
+  await db.put('large', large)
+  const check = async (db: RiologLevel<string, string>) => {
+    t.same(await db.keys({ lt: 'b' }).all(), ['', 'a', 'a\0'])
+    t.same(
+      (await db.keys().all()).filter(key => key !== 'large'),
+      keys,
+    )
+    t.same(await db.keys({ gte: 'ä', reverse: true }).all(), ['😀', '\uffee', '€', 'ä'])
+    const iterator = db.iterator()
+    iterator.seek('€')
+    t.same(await iterator.next(), ['€', '€='])
+    await iterator.close()
+    for (const key of keys) {
+      t.equal(await db.get(key), `${key}=`)
+      const bytes = Buffer.from(key)
+      t.same(await db.get<Buffer, Buffer>(bytes, ofBytes), Buffer.from(`${key}=`))
+    }
+    const range = { ...ofBytes, gt: Buffer.from('ä'), lt: Buffer.from('😀') }
+    t.same(await db.keys<Buffer>(range).all(), [Buffer.from('€'), Buffer.from('\uffee')])
+    t.same(await db.getMany(['large', 'not there']), [large, undefined])
+    t.same(await db.values({ gte: 'large', lte: 'large' }).all(), [large])
+  }
+  await check(db)
+  await db.close()
+  const again = open(directory)
+  await check(again)
+  await again.put<Buffer, Buffer>(Buffer.from('ä'), Buffer.from('new'), ofBytes)
+  t.equal(await again.get('ä'), 'new')
+  await again.del('ä')
+  t.equal(await again.get<Buffer, Buffer>(Buffer.from('ä'), ofBytes), undefined)
+  // Not UTF-8: as strings such bytes are told by a replacement character, as everywhere in Node.
+  await again.put<Buffer, Buffer>(Buffer.of(0xff, 0), Buffer.of(0xfe), ofBytes)
+  t.same(await again.iterator({ gt: '😀' }).all(), [['\ufffd\0', '\ufffd']])
+  await again.close()
+})
+
 t.test('a checkpoint may be asked for before the store is open', async t => {
   const db = open(temporaryDirectory(t))
   t.type(await db.checkpoint(), 'number')

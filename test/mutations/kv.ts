@@ -143,6 +143,22 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'keys',
+    name: 'a string is taken for its bytes',
+    file: 'examples/kv/src/bytes.ts',
+    from: "return NO_ASCII.test(key) ? Buffer.from(key).toString('latin1') : key",
+    to: 'return key',
+    tests: levels,
+  },
+  {
+    rule: 'keys',
+    name: 'bytes are told as if they were a string',
+    file: 'examples/kv/src/bytes.ts',
+    from: 'return NO_ASCII.test(key) ? keyBytes(key).toString() : key',
+    to: 'return key',
+    tests: levels,
+  },
+  {
+    rule: 'keys',
     name: 'a key is cut to bytes',
     file: 'examples/kv/src/bytes.ts',
     from: 'if (NO_BYTE.test(key))',

@@ -8,9 +8,17 @@ import { KvError } from './errors.ts'
 export type Key = string
 
 const NO_BYTE = /[^\0-\xff]/
+const NO_ASCII = /[^\0-\x7f]/
 
-export function keyOf(bytes: Buffer): Key {
-  return bytes.toString('latin1')
+/** Of bytes, or of a string that stands for its bytes in UTF-8: most are ASCII, and are the key themselves. */
+export function keyOf(key: Buffer | string): Key {
+  if (typeof key !== 'string') return key.toString('latin1')
+  return NO_ASCII.test(key) ? Buffer.from(key).toString('latin1') : key
+}
+
+/** What {@link keyOf} was given, as a string. */
+export function keyText(key: Key): string {
+  return NO_ASCII.test(key) ? keyBytes(key).toString() : key
 }
 
 export function keyBytes(key: Key): Buffer {

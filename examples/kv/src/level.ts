@@ -7,12 +7,12 @@ import {
   AbstractSnapshot,
   AbstractValueIterator,
 } from 'abstract-level'
-import { keyBytes, keyOf } from './bytes.ts'
+import { type Key, keyBytes, keyOf, keyText } from './bytes.ts'
 import type { Entry } from './ordered-map.ts'
 import { type Range, RangeWalk } from './range.ts'
 import type { Operation } from './record.ts'
 import { Store, type StoreOptions, type View } from './store.ts'
-import type { Value } from './value.ts'
+import { isStored, type Value } from './value.ts'
 
 export interface RiologLevelOptions<K, V>
   extends AbstractDatabaseOptions<K, V>,
@@ -25,20 +25,26 @@ export interface WriteOptions {
   readonly sync?: boolean
 }
 
+/** How Level hands over keys and values, and wants them: bytes, or strings that stand for their bytes in UTF-8. */
+type Format = 'buffer' | 'utf8'
+type Data = Buffer | string
+
 interface ReadOptions {
   readonly snapshot?: Snapshot
+  readonly keyEncoding: Format
+  readonly valueEncoding: Format
 }
 
 type LevelOperation =
-  | { readonly type: 'del'; readonly key: Buffer }
-  | { readonly type: 'put'; readonly key: Buffer; readonly value: Buffer }
+  | { readonly type: 'del'; readonly key: Data }
+  | { readonly type: 'put'; readonly key: Data; readonly value: Data }
 
 type RangeOptions = Range & ReadOptions & { readonly limit: number; readonly values?: boolean }
 
 /** Keys that `clear` deletes with one record. */
 const CLEAR_KEYS = 1000
 
-export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K, V> {
+export class RiologLevel<K = string, V = string> extends AbstractLevel<Data, K, V> {
   readonly location: string
   readonly #sync: boolean
   #store: Store | undefined
@@ -49,7 +55,7 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
       {
         createIfMissing: true,
         errorIfExists: true,
-        encodings: { buffer: true },
+        encodings: { buffer: true, utf8: true },
         explicitSnapshots: true,
         has: true,
         // No getSync: a long value is read from the disk, which takes its time.
@@ -82,35 +88,36 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
   }
 
   /** What is in memory has no promise of its own: Level awaits whatever comes. */
-  _get(key: Buffer, options: ReadOptions): Promise<Buffer | undefined> {
-    return this.#load(this.#map(options).get(keyOf(key))) as Promise<Buffer | undefined>
+  _get(key: Data, options: ReadOptions): Promise<Data | undefined> {
+    const value = this.#map(options).get(keyOf(key))
+    return loaded(this.#open, value, options.valueEncoding) as Promise<Data | undefined>
   }
 
-  async _getMany(keys: Buffer[], options: ReadOptions): Promise<(Buffer | undefined)[]> {
+  async _getMany(keys: Data[], options: ReadOptions): Promise<(Data | undefined)[]> {
     const map = this.#map(options)
-    return together(keys.map(key => this.#load(map.get(keyOf(key)))))
+    const values = keys.map(key => map.get(keyOf(key)))
+    return together(values.map(value => loaded(this.#open, value, options.valueEncoding)))
   }
 
-  async _has(key: Buffer, options: ReadOptions): Promise<boolean> {
+  async _has(key: Data, options: ReadOptions): Promise<boolean> {
     return this.#map(options).has(keyOf(key))
   }
 
-  async _hasMany(keys: Buffer[], options: ReadOptions): Promise<boolean[]> {
+  async _hasMany(keys: Data[], options: ReadOptions): Promise<boolean[]> {
     const map = this.#map(options)
     return keys.map(key => map.has(keyOf(key)))
   }
 
-  _put(key: Buffer, value: Buffer, options: WriteOptions): Promise<void> {
-    return this.#write([{ type: 'put', key: keyOf(key), value }], options)
+  _put(key: Data, value: Data, options: WriteOptions): Promise<void> {
+    return this.#write([{ type: 'put', key: keyOf(key), value: bytesOf(value) }], options)
   }
 
-  _del(key: Buffer, options: WriteOptions): Promise<void> {
+  _del(key: Data, options: WriteOptions): Promise<void> {
     return this.#write([{ type: 'del', key: keyOf(key) }], options)
   }
 
   _batch(operations: LevelOperation[], options: WriteOptions): Promise<void> {
-    const ours = operations.map(operation => ({ ...operation, key: keyOf(operation.key) }))
-    return this.#write(ours, options)
+    return this.#write(operations.map(operationOf), options)
   }
 
   async _clear(options: RangeOptions): Promise<void> {
@@ -152,10 +159,6 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Buffer, K
     return snapshot?.view.map ?? this.#open.map
   }
 
-  #load(value: Value | undefined): Buffer | undefined | Promise<Buffer> {
-    return value && this.#open.load(value)
-  }
-
   #write(operations: Operation[], { sync = this.#sync }: WriteOptions): Promise<void> {
     return this.#open.write(operations, sync)
   }
@@ -187,9 +190,13 @@ class Reading {
   readonly #walk: RangeWalk<Value>
   /** Of its own, where it is not a snapshot's. */
   readonly #view: View | undefined
+  readonly #keys: Format
+  readonly #values: Format
 
   constructor(store: Store, options: RangeOptions) {
     this.#store = store
+    this.#keys = options.keyEncoding
+    this.#values = options.valueEncoding
     this.#view = options.snapshot === undefined ? store.view() : undefined
     this.#walk = new RangeWalk((options.snapshot?.view ?? this.#view!).map, options)
   }
@@ -208,12 +215,16 @@ class Reading {
     return entries
   }
 
-  seek(key: Buffer): void {
+  seek(key: Data): void {
     this.#walk.seek(keyOf(key))
   }
 
-  load(value: Value): Buffer | Promise<Buffer> {
-    return this.#store.load(value)
+  key(key: Key): Data {
+    return this.#keys === 'utf8' ? keyText(key) : keyBytes(key)
+  }
+
+  value(value: Value): Data | Promise<Data> {
+    return loaded(this.#store, value, this.#values)!
   }
 
   close(): void {
@@ -221,7 +232,28 @@ class Reading {
   }
 }
 
-type Loaded = [key: Buffer, value: Buffer | undefined]
+type Loaded = [key: Data, value: Data | undefined]
+
+function bytesOf(value: Data): Buffer {
+  return typeof value === 'string' ? Buffer.from(value) : value
+}
+
+function operationOf(operation: LevelOperation): Operation {
+  const key = keyOf(operation.key)
+  if (operation.type === 'del') return { type: 'del', key }
+  return { type: 'put', key, value: bytesOf(operation.value) }
+}
+
+/** A string needs no copy of the bytes that it is made from. */
+function loaded(
+  store: Store,
+  value: Value | undefined,
+  format: Format,
+): Data | undefined | Promise<Data> {
+  if (value === undefined) return undefined
+  if (format === 'buffer') return store.load(value)
+  return isStored(value) ? Promise.resolve(store.load(value)).then(String) : value.toString()
+}
 
 /** What is in memory is not made to wait: a promise for each entry costs more than the entry. */
 function together<T>(all: (T | Promise<T>)[]): T[] | Promise<T[]> {
@@ -248,12 +280,12 @@ class EntryIterator<D, K, V> extends AbstractIterator<D, K, V> {
   }
 
   #loaded([key, value]: Entry<Value>): Loaded | Promise<Loaded> {
-    const bytes = this.#hasValues ? this.#reading.load(value) : undefined
-    if (bytes instanceof Promise) return bytes.then(loaded => [keyBytes(key), loaded])
-    return [keyBytes(key), bytes]
+    const data = this.#hasValues ? this.#reading.value(value) : undefined
+    if (data instanceof Promise) return data.then(loaded => [this.#reading.key(key), loaded])
+    return [this.#reading.key(key), data]
   }
 
-  _seek(key: Buffer): void {
+  _seek(key: Data): void {
     this.#reading.seek(key)
   }
 
@@ -272,14 +304,14 @@ class KeyIterator<D, K> extends AbstractKeyIterator<D, K> {
 
   async _next() {
     const entry = this.#reading.next()
-    return entry && keyBytes(entry[0])
+    return entry && this.#reading.key(entry[0])
   }
 
   async _nextv(size: number) {
-    return this.#reading.many(size).map(([key]) => keyBytes(key))
+    return this.#reading.many(size).map(([key]) => this.#reading.key(key))
   }
 
-  _seek(key: Buffer): void {
+  _seek(key: Data): void {
     this.#reading.seek(key)
   }
 
@@ -298,14 +330,14 @@ class ValueIterator<D, K, V> extends AbstractValueIterator<D, K, V> {
 
   async _next() {
     const entry = this.#reading.next()
-    return entry && this.#reading.load(entry[1])
+    return entry && this.#reading.value(entry[1])
   }
 
   async _nextv(size: number) {
-    return together(this.#reading.many(size).map(([, value]) => this.#reading.load(value)))
+    return together(this.#reading.many(size).map(([, value]) => this.#reading.value(value)))
   }
 
-  _seek(key: Buffer): void {
+  _seek(key: Data): void {
     this.#reading.seek(key)
   }
 

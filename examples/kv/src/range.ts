@@ -3,10 +3,10 @@ import { type Key, keyOf } from './bytes.ts'
 import { type Cursor, type Entry, OrderedMap, type ReadonlyOrderedMap } from './ordered-map.ts'
 
 export interface Range {
-  readonly gt?: Buffer
-  readonly gte?: Buffer
-  readonly lt?: Buffer
-  readonly lte?: Buffer
+  readonly gt?: Buffer | string
+  readonly gte?: Buffer | string
+  readonly lt?: Buffer | string
+  readonly lte?: Buffer | string
   readonly reverse?: boolean
 }
 
@@ -60,7 +60,7 @@ export class RangeWalk<V> {
   }
 }
 
-function boundOf(included?: Buffer, excluded?: Buffer): Bound | undefined {
+function boundOf(included?: Buffer | string, excluded?: Buffer | string): Bound | undefined {
   if (included !== undefined) return { key: keyOf(included), beyond: false }
-  return excluded && { key: keyOf(excluded), beyond: true }
+  return excluded === undefined ? undefined : { key: keyOf(excluded), beyond: true }
 }
