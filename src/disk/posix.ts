@@ -122,7 +122,8 @@ export class PosixDirectory implements DiskDirectory {
   get doubtsDsync(): string | undefined {
     const type = fileSystemType(this.path)
     if (type !== undefined && HONOUR_DSYNC.includes(type)) return undefined
-    return `RWF_DSYNC is not known to be kept on this file system (statfs: 0x${type?.toString(16)})`
+    const named = type === undefined ? 'of no known type' : `statfs: 0x${type.toString(16)}`
+    return `RWF_DSYNC is not known to be kept on this file system (${named})`
   }
 
   async unlink(name: string): Promise<void> {
