@@ -125,17 +125,17 @@ export class RiologLevel<K = string, V = string> extends AbstractLevel<Data, K, 
     const reading = this.#reading(options)
     const writes: Promise<void>[] = []
     let left = options.limit < 0 ? Number.POSITIVE_INFINITY : options.limit
-    for (let isDone = false; !isDone; ) {
-      const operations: Operation[] = []
-      for (; operations.length < CLEAR_KEYS && left > 0; left--) {
-        const entry = reading.next()
-        if (entry === undefined) break
-        operations.push({ type: 'del', key: entry[0] })
+    try {
+      for (let isDone = false; !isDone; ) {
+        const entries = reading.many(Math.min(CLEAR_KEYS, left))
+        isDone = entries.length < CLEAR_KEYS
+        left -= entries.length
+        const operations = entries.map(([key]) => ({ type: 'del', key }) as const)
+        if (operations.length > 0) writes.push(this.#write(operations, options as WriteOptions))
       }
-      isDone = operations.length < CLEAR_KEYS
-      if (operations.length > 0) writes.push(this.#write(operations, options as WriteOptions))
+    } finally {
+      reading.close()
     }
-    reading.close()
     await Promise.all(writes)
   }
 
