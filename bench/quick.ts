@@ -31,6 +31,7 @@ const root = mkdtempSync(join(process.env.RIOLOG_BENCH_DIR ?? tmpdir(), 'riolog-
 
 const DEFAULTS: readonly LogOptions[] = [{ engine: 'uring' }, { engine: 'threadpool' }]
 const MODES: readonly LogOptions[] = [
+  { engine: 'uring', sync: 'fdatasync' },
   { engine: 'uring', sync: 'dsync' },
   { engine: 'uring', commitsInFlight: 2 },
   { engine: 'uring', commitsInFlight: 4 },

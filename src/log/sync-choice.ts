@@ -4,8 +4,8 @@
  * One write with RWF_DSYNC wakes fewer threads one after the other than a write and the fdatasync behind it: on an
  * idle machine it is faster by a fifth, and by two thirds where the thread and the disk's interrupts are on
  * different CPUs. But beside something else that keeps the CPU of those interrupts busy it takes 4 ms, twenty
- * times as long (docs/DECISIONS.md). So now and then both ways take turns for some commits, and one that starves
- * is left at once.
+ * times as long (docs/DECISIONS.md). So now and then both ways take turns for some commits, and three in a row
+ * that starve end it.
  */
 import type { EngineName, SyncMode } from '../disk/disk.ts'
 import { KIB } from '../segment/format.ts'
@@ -14,7 +14,7 @@ import { KIB } from '../segment/format.ts'
 export interface SyncReport {
   /** The way that is taken now. */
   readonly mode: SyncMode
-  /** Milliseconds of a commit each way, when `auto` last compared them: medians. */
+  /** Milliseconds of a commit each way when `auto` last decided: medians, or by `dsync` the last of some that starved. */
   readonly measured?: Readonly<Record<SyncMode, number>>
   /** Why `auto` takes `fdatasync` without measuring. */
   readonly reason?: string
@@ -50,9 +50,7 @@ export class SyncChoice {
   #turns = 0
   #starvedCommits = 0
 
-  /**
-   * @param doubt why RWF_DSYNC is not to be trusted unasked (`DiskDirectory.doubtsDsync`)
-   */
+  /** @param doubt why RWF_DSYNC is not to be trusted unasked (`DiskDirectory.doubtsDsync`) */
   constructor(option: SyncMode | 'auto', engine: EngineName, doubt: string | undefined) {
     const isAuto = option === 'auto'
     // A simulated disk has no speed, and a run on it depends on no time: both ways are to be tested.

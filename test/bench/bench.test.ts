@@ -2,11 +2,13 @@
  * What the benchmarks compute, and one very short round of them: no figure of it is looked at, since
  * whatever else runs on the machine would decide it.
  */
-import { readFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { machineOf } from '../../bench/machine.ts'
 import { arrivals, runOpenLoop } from '../../bench/open-loop.ts'
+import { cpuOf, cpusOf, place } from '../../bench/placement.ts'
 import { median, percentile, quantile, ratios, spread } from '../../bench/statistics.ts'
 import { Children } from '../../bench/suite/children.ts'
 import type { CaseResult, Contender, Figures } from '../../bench/suite/contender.ts'
@@ -82,6 +84,27 @@ function contender(name: string, said: string[], run: (round: number) => Figures
   }
   return { name, start: async () => ({ measure, close: async () => said.push(`${name} closed`) }) }
 }
+
+t.test('a process is placed for a round, and is free to go', async t => {
+  t.same(cpusOf('0-3,5'), [0, 1, 2, 3, 5])
+  t.same(cpusOf('2'), [2])
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  t.teardown(() => child.kill())
+  const line = (name: string) =>
+    new RegExp(`^${name}:\\s*(\\S+)$`, 'm').exec(
+      readFileSync(`/proc/${child.pid}/status`, 'utf8'),
+    )?.[1]
+  const before = existsSync('/proc') ? line('Cpus_allowed_list') : undefined
+  for (let round = 0; round < 4; round++) {
+    place(child.pid, round)
+    t.equal(before && line('Cpus_allowed_list'), before)
+  }
+  const cpus = [0, 1, 2, 3].map(cpuOf)
+  if (before === undefined || cpusOf(before).length < 2)
+    return t.same(new Set(cpus), new Set([undefined]))
+  t.ok(cpus[0] !== cpus[1], 'one after the other')
+  t.ok(cpus.every(cpu => cpusOf(before).includes(cpu!)))
+})
 
 t.test('contenders take turns, and one that fails has no row', async t => {
   const said: string[] = []
