@@ -2,8 +2,8 @@
  * `sync: 'auto'`: commits become durable the way that is the faster one just now, by what commits take.
  *
  * One write with RWF_DSYNC wakes fewer threads one after the other than a write and the fdatasync behind it: on an
- * idle machine it is faster by a fifth, and by two thirds where the thread and the disk's interrupts are on
- * different CPUs. But beside something else that keeps the CPU of those interrupts busy it takes 4 ms, twenty
+ * idle machine it is faster by a fifth to a third, and by two thirds or more where the thread and the disk's interrupts
+ * are on different CPUs. But beside something else that keeps the CPU of those interrupts busy it takes 4 ms, twenty
  * times as long (docs/DECISIONS.md). So now and then both ways take turns for some commits, and three in a row
  * that starve end it.
  */
