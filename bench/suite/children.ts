@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { buildSync } from 'esbuild'
+import { build, type Plugin } from 'esbuild'
 import { place } from '../placement.ts'
 import { PACKAGE } from '../ring/children.ts'
 import type { Figures, Session } from './contender.ts'
@@ -24,24 +24,47 @@ export interface Answer {
   readonly error?: string
 }
 
+/** The store of examples/kv imports the sources; users have the compiled package. */
+const COMPILED_RIOLOG: Plugin = {
+  name: 'compiled-riolog',
+  setup({ onResolve }) {
+    onResolve({ filter: /\/src\/index\.ts$/ }, ({ resolveDir, path }) =>
+      join(resolveDir, path) === join(PACKAGE, 'src/index.ts')
+        ? { path: 'riolog', external: true }
+        : undefined,
+    )
+  },
+}
+
 /** The script of all children. tsx in them would take memory and time that is not the contender's. */
 export class Children {
   readonly #folder: string
   readonly #file: string
 
-  constructor() {
+  private constructor(folder: string) {
+    this.#folder = folder
+    this.#file = join(folder, 'child.mjs')
+  }
+
+  static async build(): Promise<Children> {
     // Inside the package, so that `riolog` is found by its name; ignored by git.
-    this.#folder = mkdtempSync(join(PACKAGE, 'build-suite-'))
-    this.#file = join(this.#folder, 'child.mjs')
-    buildSync({
-      entryPoints: [fileURLToPath(new URL('child.ts', import.meta.url))],
-      outfile: this.#file,
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      target: 'node20',
-      external: ['riolog'],
-    })
+    const children = new Children(mkdtempSync(join(PACKAGE, 'build-suite-')))
+    try {
+      await build({
+        entryPoints: [fileURLToPath(new URL('child.ts', import.meta.url))],
+        outfile: children.#file,
+        bundle: true,
+        platform: 'node',
+        format: 'esm',
+        target: 'node20',
+        external: ['riolog', 'abstract-level'],
+        plugins: [COMPILED_RIOLOG],
+      })
+      return children
+    } catch (error) {
+      children.remove()
+      throw error
+    }
   }
 
   async start<Name extends TaskName>(task: Name, settings: TaskSettings<Name>): Promise<Child> {

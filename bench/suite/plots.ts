@@ -24,6 +24,7 @@ export function plotsOf(results: Results): Plot[] {
   return [
     durable(cases('durable')),
     openLoop(cases('open-loop')),
+    ycsb(cases('ycsb')),
     rates('scale-records', 'bytes', 'bytes a record', cases('scale-records')),
     rates('scale-callers', 'callers', 'callers', cases('scale-callers')),
     openings(cases('scale-segments')),
@@ -97,6 +98,33 @@ function openLoop(cases: readonly CaseResult[]): Plot | undefined {
         y: { field: 'value', type: 'quantitative', scale: { type: 'log' }, title: 'us' },
         color: { field: 'contender', type: 'nominal', title: null, sort: null },
       },
+    },
+  }
+}
+
+function ycsb(cases: readonly CaseResult[]): Plot | undefined {
+  const values = pointsOf(cases, 'perSecond')
+  if (values.length === 0) return undefined
+  const title = 'YCSB, each write awaited durable: operations/s'
+  return {
+    file: 'bench-ycsb.svg',
+    section: 'ycsb',
+    title,
+    spec: {
+      $schema,
+      title,
+      width: 320,
+      height: 60,
+      data: { values },
+      mark: 'bar',
+      encoding: {
+        y: { field: 'contender', type: 'nominal', sort: null, title: null },
+        x: { field: 'value', type: 'quantitative', title: null },
+        row: { field: 'workload', type: 'nominal', title: null },
+        column: { field: 'distribution', type: 'nominal', title: null },
+        color: { field: 'contender', type: 'nominal', sort: null, legend: null },
+      },
+      resolve: { scale: { x: 'independent' } },
     },
   }
 }

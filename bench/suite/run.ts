@@ -61,7 +61,7 @@ const json = given.json ?? join(PACKAGE, 'bench/results', stamp, 'results.json')
 mkdirSync(dirname(json), { recursive: true })
 
 const folder = mkdtempSync(join(given.directory, 'riolog-bench-'))
-const children = new Children()
+const children = await Children.build()
 // What is written is large, so that it must not stay behind when somebody stops a run.
 process.on('exit', () => {
   rmSync(folder, { recursive: true, force: true })

@@ -17,9 +17,11 @@ import { cpuOf, place } from '../placement.ts'
 import { buildC, lastLine, numbers, PACKAGE, run } from '../ring/children.ts'
 import type { Children } from './children.ts'
 import type { Contender, Figures, Session } from './contender.ts'
+import type { KvStoreName } from './kv-stores.ts'
 import type { StoreName } from './stores.ts'
 import type { AppendSettings, Load } from './tasks/appends.ts'
 import type { TaskName, TaskSettings } from './tasks/index.ts'
+import type { YcsbSettings } from './tasks/ycsb.ts'
 
 export const C = 'C on raw io_uring'
 export const FIO = 'fio'
@@ -60,15 +62,22 @@ export class Setup {
     return path
   }
 
+  kvStore(store: KvStoreName, settings: Omit<YcsbSettings, 'store' | 'directory' | 'root'>) {
+    const all = { ...settings, store, root: PACKAGE }
+    return this.task(store, 'ycsb', directory => ({ ...all, directory }), this.#absent(store))
+  }
+
+  #absent(store: string): string | undefined {
+    return (PEERS as readonly string[]).includes(store) ? this.#peers.absent(store) : undefined
+  }
+
   store(store: StoreName, bytes: number, load: Load, name: string = store): Contender {
-    const isPeer = (PEERS as readonly string[]).includes(store)
-    const absent = isPeer ? this.#peers.absent(store) : undefined
     const settings = { store, bytes, load, root: PACKAGE, stat: this.#stat }
     return this.task(
       name,
       'appends',
       directory => ({ ...settings, directory }) as AppendSettings,
-      absent,
+      this.#absent(store),
     )
   }
 

@@ -4,6 +4,7 @@ import type { CaseResult, Row } from './contender.ts'
 import { figuresOf, type Results, rowOf } from './results.ts'
 import type { SectionName } from './sections/index.ts'
 import { C, FIO, PEERS } from './setup.ts'
+import { DISTRIBUTIONS, type Distribution } from './workloads.ts'
 
 export interface Verdict {
   readonly what: string
@@ -28,7 +29,7 @@ const WALK_MIB = 2 * (4096 / 2 ** 20)
 const REST_MIB = 1
 
 export function verdicts(results: Results): Verdict[] {
-  const find = (name: SectionName, parameters: Record<string, number>) =>
+  const find = (name: SectionName, parameters: Record<string, number | string>) =>
     results.sections
       .find(section => section.name === name)
       ?.cases.find(each => {
@@ -47,6 +48,9 @@ export function verdicts(results: Results): Verdict[] {
       least: 0.85,
     }),
     recovery(find('recovery', {})),
+    ...DISTRIBUTIONS.map(distribution =>
+      ycsb(find('ycsb', { workload: 'A', distribution }), distribution),
+    ),
   ]
 }
 
@@ -102,6 +106,12 @@ function recovery(result: CaseResult | undefined): Verdict {
   const target = `at most a segment (${bound.toFixed(0)}, with the headers of all)`
   const most = Math.max(...read)
   return { ...shell, target, reached: `${most.toFixed(1)} at most`, isMet: most <= bound }
+}
+
+function ycsb(result: CaseResult | undefined, distribution: Distribution): Verdict {
+  const peer = bestPeer(result, 'perSecond', 'most')
+  const what = `YCSB A, ${distribution}, operations/s`
+  return compare(result, what, 'perSecond', peer, { least: 2 }, 'riolog-kv')
 }
 
 function bestPeer(result: CaseResult | undefined, figure: string, best: 'most' | 'least') {

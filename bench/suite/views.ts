@@ -101,6 +101,17 @@ export const VIEWS: Record<SectionName, View> = {
       'The time of an opening, and what it reads of the device: of a log that was closed, and of one whose writer was ' +
       'killed in full flight.',
   },
+  ycsb: {
+    title: 'YCSB',
+    text:
+      'The workloads A (half updates), B (5 % updates), C (reads), D (5 % inserts, the latest are read), E (scans of up to ' +
+      '100) and F (half of what is read is changed): 10,000 records of 1 KiB, 64 callers in a closed loop, each write ' +
+      'awaited durable. `riolog-kv` is the store of `examples/kv`, which keeps short values in memory.',
+    main: { heading: 'operations/s', figure: 'perSecond', digits: 0 },
+    isLess: false,
+    yardstick: 'lmdb',
+    columns: [P50, P99, { ...CPU, heading: 'CPU us/operation' }, MEMORY],
+  },
   'scale-records': {
     ...throughput,
     title: 'Scale: the size of records',

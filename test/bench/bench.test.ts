@@ -18,6 +18,13 @@ import { runCase } from '../../bench/suite/rounds.ts'
 import { C, Setup } from '../../bench/suite/setup.ts'
 import { printCase } from '../../bench/suite/tables.ts'
 import { verdicts } from '../../bench/suite/targets.ts'
+import {
+  Chooser,
+  type Distribution,
+  kindOf,
+  WORKLOADS,
+  Zipfian,
+} from '../../bench/suite/workloads.ts'
 import { temporaryDirectory } from '../support/engines.ts'
 
 const OPTIONS = { quick: true, rounds: 1, milliseconds: 30, seed: 1 }
@@ -166,9 +173,65 @@ t.test('a target is met, missed or not measured', async t => {
   t.ok(all.filter(each => !of64.includes(each)).every(each => each.isMet === undefined))
 })
 
+t.test('workloads choose what they say, and popular records more often', async t => {
+  const kinds = new Map<string, number>()
+  const a = WORKLOADS[0]
+  for (let i = 0; i < 10_000; i++) {
+    const kind = kindOf(a)
+    kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+  }
+  t.same([...kinds.keys()].sort(), ['read', 'update'])
+  t.ok(Math.abs(kinds.get('read')! - 5000) < 500, `${kinds.get('read')} reads`)
+  const popularOf = (distribution: Distribution) => {
+    const chooser = new Chooser(new Zipfian(1000), distribution, false)
+    const counts = new Float64Array(1000)
+    for (let i = 0; i < 20_000; i++) counts[chooser.next(1000)]++
+    return Math.max(...counts)
+  }
+  // By chance 20 of each; the most popular one of 1000 comes once in 7.5.
+  t.ok(popularOf('uniform') < 100)
+  t.ok(popularOf('zipfian') > 2000)
+  const latest = new Chooser(new Zipfian(1000), 'zipfian', true)
+  const chosen = Array.from({ length: 1000 }, () => latest.next(2000))
+  t.ok(chosen.filter(each => each === 1999).length > 50, 'the newest most often')
+})
+
+t.test('a short round of YCSB on riolog-kv, and its verdict', async t => {
+  const folder = temporaryDirectory(t)
+  const children = await Children.build()
+  t.teardown(() => children.remove())
+  const setup = new Setup(OPTIONS, folder, children, undefined)
+  const settings = { callers: 8, records: 500, valueBytes: 100, milliseconds: 30 }
+  const cases: CaseResult[] = []
+  for (const workload of WORKLOADS) {
+    const distribution = 'uniform'
+    const contenders = [setup.kvStore('riolog-kv', { ...settings, workload, distribution })]
+    const parameters = { workload: workload.name, distribution }
+    const result = await runCase({ title: workload.name, parameters, contenders }, 1, t.comment)
+    t.same(result.leftOut, [])
+    const [figures] = result.rows[0].rounds
+    t.ok(figures.operations >= 8 && figures.p50Us <= figures.p99Us, JSON.stringify(figures))
+    const quarter = figures.perSecond / 4
+    cases.push({
+      ...result,
+      rows: [...result.rows, { name: 'lmdb', rounds: [{ perSecond: quarter }] }],
+    })
+  }
+  const results = { ...resultsOf([]), sections: [{ name: 'ycsb', cases }] }
+  const told = verdicts(results).filter(({ what }) => what.startsWith('YCSB A'))
+  t.same(
+    told.map(({ target, isMet }) => [target, isMet]),
+    [
+      ['≥ 2 of lmdb', true],
+      ['≥ 2 of the best database', undefined],
+    ],
+  )
+  t.match(printCase('ycsb', cases[0]), /operations\/s.*\n.*riolog-kv/)
+})
+
 t.test('a short round of riolog and of node:fs, and the report on it', async t => {
   const folder = temporaryDirectory(t)
-  const children = new Children()
+  const children = await Children.build()
   t.teardown(() => children.remove())
   const setup = new Setup(OPTIONS, folder, children, undefined)
   const load = { kind: 'closed', callers: 4, milliseconds: OPTIONS.milliseconds } as const

@@ -122,6 +122,24 @@ t.test(
   },
 )
 
+t.test('values of a map that takes several turns are all kept', async t => {
+  const device = new SimulatedDevice()
+  const options = { largeBytes: 50, checkpointBytes: 1024 * KIB }
+  const store = await openStore(device, options)
+  const keyAt = (i: number) => `key ${String(i).padStart(5, '0')}`
+  // The oldest is looked at in the first turn, and the last of a map that is more than one turn long.
+  const count = 9000
+  for (const oldest of [0, count - 1]) {
+    await put(store, keyAt(oldest), 'old'.padEnd(100))
+    for (let i = 0; i < count; i++) {
+      if (i !== oldest) await put(store, keyAt(i), String(i).padEnd(50), i % 500 === 0)
+    }
+    await store.checkpoint()
+    t.equal(await get(store, keyAt(oldest)), 'old'.padEnd(100))
+  }
+  await store.close()
+})
+
 t.test('openings alone make no checkpoint due, though each begins a segment', async t => {
   const device = new SimulatedDevice()
   for (let i = 0; i < 5; i++) {

@@ -55,6 +55,22 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'stored values',
+    name: 'of a long map only the last turn is looked at',
+    file: store,
+    from: '    yield entries\n    entries = []',
+    to: '    entries = []',
+    tests: checkpoints,
+  },
+  {
+    rule: 'stored values',
+    name: 'of a long map the last turn is not looked at',
+    file: store,
+    from: '  yield entries\n}',
+    to: '}',
+    tests: checkpoints,
+  },
+  {
+    rule: 'stored values',
     name: 'a view holds nothing back',
     file: store,
     from: 'return { map: this.#state.map.snapshot(), close: () => pin.release() }',

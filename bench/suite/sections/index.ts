@@ -3,6 +3,7 @@ import type { Setup } from '../setup.ts'
 import { bandwidth, durable, ingest, openLoop } from './appends.ts'
 import { randomReads, recovery, scan } from './reads.ts'
 import { scaleCallers, scaleLogs, scaleRecords, scaleSegments, scaleWorkers } from './scale.ts'
+import { ycsb } from './ycsb.ts'
 
 /** By the name that `--only` takes. */
 export const SECTIONS = {
@@ -13,6 +14,7 @@ export const SECTIONS = {
   scan,
   'random-reads': randomReads,
   recovery,
+  ycsb,
   'scale-records': scaleRecords,
   'scale-callers': scaleCallers,
   'scale-segments': scaleSegments,

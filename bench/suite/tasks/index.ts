@@ -5,6 +5,7 @@ import { startManyLogs } from './many-logs.ts'
 import { startFilling, startOpening } from './opening.ts'
 import { startReads } from './reads.ts'
 import { startWorkers } from './workers.ts'
+import { startYcsb } from './ycsb.ts'
 
 const TASKS = {
   appends: startAppends,
@@ -13,6 +14,7 @@ const TASKS = {
   opening: startOpening,
   manyLogs: startManyLogs,
   workers: startWorkers,
+  ycsb: startYcsb,
 }
 
 export type TaskName = keyof typeof TASKS

@@ -66,6 +66,12 @@ export class ByteWriter {
     this.bytes = Buffer.allocUnsafe(length)
   }
 
+  /** Leaves bytes for the caller to fill in. */
+  skip(bytes: number): this {
+    this.#at += bytes
+    return this
+  }
+
   byte(value: number): this {
     this.bytes[this.#at++] = value
     return this

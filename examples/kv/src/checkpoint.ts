@@ -13,10 +13,10 @@
  * block to block, so that one that is lost, twice or out of place is found, as a missing end is.
  */
 import { crc32 } from 'node:zlib'
-import { ByteReader, ByteWriter, chunkBytes, type Key, varintBytes } from './bytes.ts'
+import { ByteReader, ByteWriter, chunkBytes, varintBytes } from './bytes.ts'
 import type { CheckpointFile, CheckpointFiles } from './checkpoint-files.ts'
 import { KvError } from './errors.ts'
-import { OrderedMap, type ReadonlyOrderedMap } from './ordered-map.ts'
+import { type Entry, OrderedMap, type ReadonlyOrderedMap } from './ordered-map.ts'
 import type { State } from './state.ts'
 import { isStored, type Value } from './value.ts'
 
@@ -64,11 +64,11 @@ export async function writeCheckpoint(
     const blocks = new BlockWriter(file)
     const id = Buffer.from(uuid)
     const headBytes = 2 + chunkBytes(MAGIC) + varintBytes(lsn) + chunkBytes(id)
-    const head = new ByteWriter(headBytes).byte(HEAD).chunk(MAGIC).byte(VERSION)
-    await blocks.write([head.varint(lsn).chunk(id).bytes])
+    await blocks.write(headBytes, head =>
+      head.byte(HEAD).chunk(MAGIC).byte(VERSION).varint(lsn).chunk(id),
+    )
     await writeEntries(blocks, map)
-    const end = new ByteWriter(1 + varintBytes(map.size)).byte(END).varint(map.size)
-    await blocks.write([end.bytes])
+    await blocks.write(1 + varintBytes(map.size), end => end.byte(END).varint(map.size))
     await file.publish(nameOf(lsn))
     return blocks.bytes
   } finally {
@@ -78,31 +78,35 @@ export async function writeCheckpoint(
 
 /** Each block is a wait, in which others go on. */
 async function writeEntries(blocks: BlockWriter, map: ReadonlyOrderedMap<Value>): Promise<void> {
-  const kind = Buffer.of(ENTRIES)
   const cursor = map.cursor()
-  let parts: Buffer[] = [kind]
-  let bytes = 0
-  for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
-    const part = encodeEntry(...entry)
-    parts.push(part)
-    bytes += part.length
-    if (bytes < BLOCK_BYTES) continue
-    await blocks.write(parts)
-    parts = [kind]
-    bytes = 0
+  for (let entry = cursor.next(); entry !== undefined; ) {
+    const entries: Entry<Value>[] = []
+    let bytes = 1
+    for (; entry !== undefined && bytes < BLOCK_BYTES; entry = cursor.next()) {
+      entries.push(entry)
+      bytes += entryBytes(entry)
+    }
+    await blocks.write(bytes, block => {
+      block.byte(ENTRIES)
+      for (const entry of entries) encodeEntry(block, entry)
+    })
   }
-  if (bytes > 0) await blocks.write(parts)
 }
 
-function encodeEntry(key: Key, value: Value): Buffer {
+function entryBytes([key, value]: Entry<Value>): number {
+  const bytes = 1 + chunkBytes(key)
+  if (!isStored(value)) return bytes + chunkBytes(value)
+  const { lsn, offset, length } = value
+  return bytes + varintBytes(lsn) + varintBytes(offset) + varintBytes(length)
+}
+
+function encodeEntry(writer: ByteWriter, [key, value]: Entry<Value>): void {
   if (!isStored(value)) {
-    const length = 1 + chunkBytes(key) + chunkBytes(value)
-    return new ByteWriter(length).byte(IN_MEMORY).key(key).chunk(value).bytes
+    writer.byte(IN_MEMORY).key(key).chunk(value)
+    return
   }
   const { lsn, offset, length } = value
-  const numbers = varintBytes(lsn) + varintBytes(offset) + varintBytes(length)
-  const writer = new ByteWriter(1 + chunkBytes(key) + numbers).byte(STORED).key(key)
-  return writer.varint(lsn).varint(offset).varint(length).bytes
+  writer.byte(STORED).key(key).varint(lsn).varint(offset).varint(length)
 }
 
 class BlockWriter {
@@ -114,8 +118,10 @@ class BlockWriter {
     this.#file = file
   }
 
-  async write(parts: readonly Buffer[]): Promise<void> {
-    const block = Buffer.concat([Buffer.alloc(PREFIX_BYTES), ...parts])
+  async write(payloadBytes: number, encode: (writer: ByteWriter) => void): Promise<void> {
+    const writer = new ByteWriter(PREFIX_BYTES + payloadBytes).skip(PREFIX_BYTES)
+    encode(writer)
+    const block = writer.bytes
     const payload = block.subarray(PREFIX_BYTES)
     this.#checksum = crc32(payload, this.#checksum)
     block.writeUInt32LE(payload.length, 0)

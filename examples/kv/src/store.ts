@@ -14,7 +14,7 @@ import { copyOf } from './bytes.ts'
 import { listCheckpoints, readCheckpoint, removeBefore, writeCheckpoint } from './checkpoint.ts'
 import { type CheckpointFiles, DirectoryFiles } from './checkpoint-files.ts'
 import { hasCode, KvError } from './errors.ts'
-import type { ReadonlyOrderedMap } from './ordered-map.ts'
+import type { Entry, ReadonlyOrderedMap } from './ordered-map.ts'
 import { encodeBatch, type Operation } from './record.ts'
 import { Log, type LogOptions, type Pin } from './riolog.ts'
 import { apply, nothing, type State, snapshotOf } from './state.ts'
@@ -29,8 +29,8 @@ export interface StoreOptions {
   /** A value of so many bytes or more stays in the log, and is read from there; 4096. */
   readonly largeBytes?: number
   /**
-   * A checkpoint is written when the log has grown by so many bytes since the last, and by as much as the last
-   * one took: so writing them never costs more than what they free; 32 MiB.
+   * A checkpoint is written when the log has grown by so many bytes since the last, and by as much as the last one
+   * took: so writing them never costs more than what they free; 64 MiB, a segment of the log.
    */
   readonly checkpointBytes?: number
   /** Of the log, in the folder `log` of the store's. */
@@ -48,7 +48,8 @@ export interface View {
 }
 
 const LARGE_BYTES = 4096
-const CHECKPOINT_BYTES = 32 * 1024 * 1024
+/** Less than a segment frees nothing: a log is trimmed by whole ones. */
+const CHECKPOINT_BYTES = 64 * 1024 * 1024
 /** What is moved in one record. */
 const MOVE_BYTES = 256 * 1024
 /** Entries that are looked at before others get their turn. */
@@ -211,14 +212,16 @@ export class Store {
     const keptFrom = this.#startOfLast(2 * bytes + this.#checkpointBytes)
     let moves: Operation[] = []
     let movedBytes = 0
-    for await (const [key, value] of inTurns(map)) {
-      if (!isStored(value) || value.lsn >= keptFrom || this.map.get(key) !== value) continue
-      moves.push({ type: 'move', key, from: value.lsn, value: await this.load(value) })
-      movedBytes += value.length
-      if (movedBytes < MOVE_BYTES) continue
-      await this.write(moves, true)
-      moves = []
-      movedBytes = 0
+    for await (const entries of storedIn(map)) {
+      for (const [key, value] of entries) {
+        if (value.lsn >= keptFrom || this.map.get(key) !== value) continue
+        moves.push({ type: 'move', key, from: value.lsn, value: await this.load(value) })
+        movedBytes += value.length
+        if (movedBytes < MOVE_BYTES) continue
+        await this.write(moves, true)
+        moves = []
+        movedBytes = 0
+      }
     }
     if (moves.length > 0) await this.write(moves, true)
   }
@@ -245,10 +248,11 @@ export class Store {
   async #survey(map: ReadonlyOrderedMap<Value>): Promise<{ bytes: number; oldestLsn: number }> {
     let bytes = 0
     let oldestLsn = Number.MAX_SAFE_INTEGER
-    for await (const [, value] of inTurns(map)) {
-      if (!isStored(value)) continue
-      bytes += value.length
-      oldestLsn = Math.min(oldestLsn, value.lsn)
+    for await (const entries of storedIn(map)) {
+      for (const [, { lsn, length }] of entries) {
+        bytes += length
+        oldestLsn = Math.min(oldestLsn, lsn)
+      }
     }
     return { bytes, oldestLsn }
   }
@@ -295,14 +299,23 @@ async function lastCheckpoint(log: Log, files: CheckpointFiles): Promise<State> 
   return state
 }
 
-/** The entries of a map; others get their turn now and then. */
-async function* inTurns(map: ReadonlyOrderedMap<Value>) {
+/**
+ * The entries whose values are in the log only, some at a time: a wait for each entry takes twenty times as long as
+ * to look at it. Others get their turn in between.
+ */
+async function* storedIn(map: ReadonlyOrderedMap<Value>): AsyncGenerator<Entry<Stored>[]> {
   const cursor = map.cursor()
+  let entries: Entry<Stored>[] = []
   let count = 0
   for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
-    yield entry
-    if (++count % TURN === 0) await turn()
+    const [key, value] = entry
+    if (isStored(value)) entries.push([key, value])
+    if (++count % TURN !== 0) continue
+    yield entries
+    entries = []
+    await turn()
   }
+  yield entries
 }
 
 function turn(): Promise<void> {

@@ -1,37 +1,39 @@
 /**
- * The stores, each so that a put resolves when it is durable, and callers who write at the same time share
- * what that costs as well as the store can.
+ * Key-value stores that a Node program can embed, each so that a put resolves when it is durable, and callers who
+ * write at the same time share what that costs as well as the store can.
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { RiologLevel } from '../../examples/kv/src/index.ts'
 import { Grouped } from '../peers/grouped.ts'
-import { Peers } from '../peers/load.ts'
-import { PACKAGE } from '../ring/children.ts'
+import type { Peers } from '../peers/load.ts'
 
-const peers = new Peers(PACKAGE)
-
-export interface Peer {
+export interface KvStore {
   get(key: string): Promise<unknown>
   put(key: string, value: Buffer): Promise<unknown>
   /** Reads so many entries from a key on. */
   scan(from: string, count: number): Promise<number>
-  close(): Promise<void>
+  close(): Promise<unknown>
 }
 
-export type PeerName = 'riolog-kv' | 'classic-level' | 'lmdb' | 'better-sqlite3'
+export const KV_STORES = ['riolog-kv', 'classic-level', 'lmdb', 'better-sqlite3'] as const
+export type KvStoreName = (typeof KV_STORES)[number]
 
-export const PEERS: Record<PeerName, (directory: string) => Promise<Peer>> = {
+export function openKvStore(name: KvStoreName, path: string, peers: Peers): Promise<KvStore> {
+  return OPEN[name](path, peers)
+}
+
+const OPEN: Record<KvStoreName, (directory: string, peers: Peers) => Promise<KvStore>> = {
   'riolog-kv': async directory => {
     const db = new RiologLevel<string, Buffer>(directory, { valueEncoding: 'buffer' })
     await db.open()
-    return new LevelPeer(db)
+    return new LevelStore(db)
   },
-  'classic-level': async directory => {
+  'classic-level': async (directory, peers) => {
     const { ClassicLevel } = peers.load('classic-level')
     const db = new ClassicLevel(directory, { valueEncoding: 'buffer' })
     await db.open()
-    return new LevelPeer(db, { sync: true })
+    return new LevelStore(db, { sync: true })
   },
   lmdb: openLmdb,
   'better-sqlite3': openSqlite,
@@ -45,7 +47,7 @@ interface Level {
   close(): Promise<void>
 }
 
-class LevelPeer implements Peer {
+class LevelStore implements KvStore {
   readonly #db: Level
   readonly #options: object | undefined
 
@@ -71,7 +73,7 @@ class LevelPeer implements Peer {
   }
 }
 
-async function openLmdb(directory: string): Promise<Peer> {
+async function openLmdb(directory: string, peers: Peers): Promise<KvStore> {
   const { open } = peers.load('lmdb')
   const db = open({ path: directory, encoding: 'binary' })
   return {
@@ -86,7 +88,7 @@ async function openLmdb(directory: string): Promise<Peer> {
   }
 }
 
-async function openSqlite(directory: string): Promise<Peer> {
+async function openSqlite(directory: string, peers: Peers): Promise<KvStore> {
   const Database = peers.load('better-sqlite3')
   mkdirSync(directory, { recursive: true })
   const db = new Database(join(directory, 'db.sqlite'))

@@ -1,7 +1,8 @@
 /** YCSB's six core workloads, and how they choose a record. */
 
 export type Kind = 'read' | 'update' | 'insert' | 'scan' | 'modify'
-export type Distribution = 'uniform' | 'zipfian'
+export const DISTRIBUTIONS = ['uniform', 'zipfian'] as const
+export type Distribution = (typeof DISTRIBUTIONS)[number]
 
 export interface Workload {
   readonly name: string
