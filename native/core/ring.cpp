@@ -225,6 +225,7 @@ void Ring::fill(const Request& request, const MemoryTable& memories) noexcept {
   slot.yieldsFd = yieldsFd(request.opcode);
   slot.ownedFd = -1;
   slot.usesGroup = (request.sqeFlags & sqe::kBufferSelect) != 0;
+  slot.reads = request.opcode == op::kRead;
   inFlight_++;
 
   io_uring_sqe& sqe = sqes_[localTail_ & sqMask_];
@@ -384,7 +385,7 @@ Completion Ring::finish(uint32_t index, int32_t result, uint32_t flags, bool* wa
   return completion;
 }
 
-size_t Ring::reap(Completion* out, size_t capacity, bool* wake) noexcept {
+size_t Ring::reap(Completion* out, size_t capacity, bool* wake, size_t mostReads) noexcept {
   *wake = false;
   const uint32_t flags = loadAcquire(sqFlags_);
   const bool pollDevice = isPolled() && inFlight_ > 0;
@@ -402,7 +403,8 @@ size_t Ring::reap(Completion* out, size_t capacity, bool* wake) noexcept {
   }
   uint32_t head = *cqHead_;
   const uint32_t tail = loadAcquire(cqTail_);
-  while (head != tail && count < capacity) {
+  size_t reads = 0;
+  while (head != tail && count < capacity && reads < mostReads) {
     const io_uring_cqe& cqe = cqes_[head & cqMask_];
     const auto index = static_cast<uint32_t>(cqe.user_data);
     if (cqe.user_data == kInternal) {
@@ -411,12 +413,13 @@ size_t Ring::reap(Completion* out, size_t capacity, bool* wake) noexcept {
       *wake = true;
       out[count++] = {kMessageSlot, cqe.res, index, 0};
     } else if (index < slotCount_ && slots_[index].busy && userData(index) == cqe.user_data) {
+      if (slots_[index].reads) reads++;
       out[count++] = finish(index, cqe.res, cqe.flags, wake);
     }
     head++;
   }
   storeRelease(cqHead_, head);
-  if (count == capacity) *wake = true;
+  if (count == capacity || reads == mostReads) *wake = true;
   if (!pendingCancels_.empty()) sendPendingCancels();
   return count;
 }

@@ -69,8 +69,9 @@ class Ring {
   // any other, what was staged completes with that errno.
   int flush() noexcept;
 
-  // Moves completions into `out`. `wake` is set when one of them is not quiet, or `out` is full.
-  size_t reap(Completion* out, size_t capacity, bool* wake) noexcept;
+  // Moves completions into `out`, at most `mostReads` of reads. `wake` is set when one of them is
+  // not quiet, or when `out` or `mostReads` is reached.
+  size_t reap(Completion* out, size_t capacity, bool* wake, size_t mostReads = SIZE_MAX) noexcept;
 
   // What the kernel has to do in this thread's name, and does when the thread enters it: begin an
   // operation that is linked behind one that is done, post a completion. One load where there is
@@ -150,6 +151,7 @@ class Ring {
     bool cut = false;  // its chain was cut by the kernel: it settles as ECANCELED
     bool yieldsFd = false;
     bool usesGroup = false;
+    bool reads = false;
   };
 
   // io_uring_enter(2), so that a test can answer as a kernel does that runs short of memory.

@@ -21,6 +21,11 @@ constexpr int kTeardownDrainMs = 10'000;
 // their turn. The ring's fd stays readable, so the loop comes back for the rest.
 constexpr int kRoundsPerTurn = 16;
 
+// So many reads of files JavaScript is told of at once; then their callers go on, and what they ask
+// for next goes to the device. A virtual disk often completes all that it was given together: told
+// all at once, the callers' work and the device's would not overlap (docs/DECISIONS.md).
+constexpr size_t kReadsPerRound = 4;
+
 class RingBinding;
 
 // What libuv and the environment know of a ring. It outlives the binding, which may be collected:
@@ -65,7 +70,7 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   static void onPollClosed(uv_handle_s* handle);
 
   bool startPolling(Napi::Env env, int* error);
-  size_t gather(bool* wake);
+  size_t gather(bool* wake, size_t mostReads = SIZE_MAX);
   size_t takeGathered();
   bool callBack(Napi::Env env, size_t count);
   void deliver();
@@ -235,8 +240,9 @@ void RingBinding::holdLoop() {
   }
 }
 
-size_t RingBinding::gather(bool* wake) {
-  const size_t count = ring_->reap(completions_ + gathered_, completionCapacity_ - gathered_, wake);
+size_t RingBinding::gather(bool* wake, size_t mostReads) {
+  const size_t room = completionCapacity_ - gathered_;
+  const size_t count = ring_->reap(completions_ + gathered_, room, wake, mostReads);
   gathered_ += count;
   return count;
 }
@@ -266,7 +272,7 @@ void RingBinding::deliver() {
   while (roundsInThisTurn_ < kRoundsPerTurn && ring_ != nullptr) {
     roundsInThisTurn_++;
     bool wake = false;
-    gather(&wake);
+    gather(&wake, kReadsPerRound);
     if (!wake) break;
     if (!callBack(env, takeGathered())) break;
   }
@@ -311,7 +317,7 @@ Napi::Value RingBinding::submit(const Napi::CallbackInfo& info) {
   if (error == 0 && look && roundsInThisTurn_ < kRoundsPerTurn && ring_->hasCompletions()) {
     roundsInThisTurn_++;
     bool wake = false;
-    gather(&wake);
+    gather(&wake, kReadsPerRound);
     if (wake) told = takeGathered();
   }
   holdLoop();

@@ -340,6 +340,31 @@ TEST("ring: what a full completion area leaves behind comes with the next reap")
   CHECK_EQUAL(completions[0].slot, 2U);
 }
 
+TEST("ring: reads come a few at a time where that is asked for, others beside them as they are") {
+  auto ring = openRing();
+  if (ring == nullptr) return;
+  NamedMemory named(4096);
+  const int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  std::vector<Request> requests;
+  for (uint32_t slot = 0; slot < 6; slot++) {
+    const bool isNop = slot == 1 || slot == 2;
+    requests.push_back(isNop ? nop(slot) : transfer(IORING_OP_READ, slot, fd, named.id, 64));
+    requests.back().quietResult = isNop ? 0 : 64;
+  }
+  CHECK_EQUAL(stage(*ring, requests, named.table), StageStatus::kTaken);
+  CHECK_EQUAL(ring->flush(), 0);
+  Completion completions[8];
+  bool wake = false;
+  CHECK_EQUAL(ring->reap(completions, 8, &wake, 2), 4U);  // a read, both NOPs, a read
+  CHECK(wake);                                            // there are more, though all are quiet
+  CHECK_EQUAL(completions[3].slot, 3U);
+  CHECK_EQUAL(ring->reap(completions, 8, &wake, 3), 2U);
+  CHECK(!wake);
+  CHECK_EQUAL(completions[1].slot, 5U);
+  CHECK_EQUAL(ring->inFlight(), 0U);
+  close(fd);
+}
+
 TEST("ring: with every slot in flight, the kernel never has to drop a completion") {
   auto ring = openRing(8, 16);
   if (ring == nullptr) return;
