@@ -311,4 +311,20 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'constexpr int kRoundsPerTurn = 1 << 30;',
     tests: ['test/ring/queue.test.ts'],
   },
+  {
+    rule: 'reads',
+    name: 'reads that have completed with their submission are told together',
+    file: 'native/napi/ring_binding.cpp',
+    from: 'gather(&wake, kReadsPerRound);\n    if (wake) told',
+    to: 'gather(&wake);\n    if (wake) told',
+    tests: ['test/ring/queue.test.ts'],
+  },
+  {
+    rule: 'reads',
+    name: 'reads that complete later are told together',
+    file: 'native/napi/ring_binding.cpp',
+    from: 'gather(&wake, kReadsPerRound);\n    if (!wake) break',
+    to: 'gather(&wake);\n    if (!wake) break',
+    tests: ['test/ring/queue.test.ts'],
+  },
 ]
