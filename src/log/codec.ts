@@ -25,6 +25,13 @@ export interface Packed {
   readonly flags: number
 }
 
+/** Several records, in columns: an object for each would cost as much as to copy it. */
+export interface PackedBatch {
+  readonly bytes: readonly Uint8Array[]
+  /** RECORD_*; undefined where all are 0. */
+  readonly flags: readonly number[] | undefined
+}
+
 /** Where a record or fragment stands. */
 export interface RecordPlace {
   readonly header: SegmentHeader
@@ -53,6 +60,13 @@ export class Codec {
   pack(payload: Uint8Array): Packed {
     // On every append: small enough to be inlined, so that no object is made for a plain record.
     return this.#compresses ? deflate(payload) : { bytes: payload, flags: 0 }
+  }
+
+  /** As {@link pack}. */
+  packAll(payloads: readonly Uint8Array[]): PackedBatch {
+    if (!this.#compresses) return { bytes: payloads, flags: undefined }
+    const packed = payloads.map(deflate)
+    return { bytes: packed.map(({ bytes }) => bytes), flags: packed.map(({ flags }) => flags) }
   }
 
   /**

@@ -203,11 +203,13 @@ export class Writer {
     if (payloads.length === 0) return []
     if (payloads.length === 1) return [this.append(payloads[0], undefined)]
     const { codec } = this.#parts
-    const records = payloads.map(payload => codec.pack(payload))
-    const lengths = records.map(({ bytes }) => bytes.length)
-    const span = lengths.reduce((sum, length) => sum + recordSpan(length + codec.overhead), 0)
+    const { bytes, flags } = codec.packAll(payloads)
+    let span = 0
+    for (const { length } of bytes) span += recordSpan(length + codec.overhead)
     if (GROUP_HEADER_BYTES + span > this.#groupLimit) {
+      const lengths = bytes.map(({ length }) => length)
       this.#refuseTooLong(lengths)
+      const records = bytes.map((each, i) => ({ bytes: each, flags: flags?.[i] ?? 0 }))
       const lsns = this.#room.hasAppends ? undefined : this.#takeLong(records, lengths)
       if (lsns !== undefined) return lsns
       this.#refusedBatch = lengths
@@ -216,7 +218,10 @@ export class Writer {
     // What stands in one group is found as a whole, or not at all.
     const group = this.#room.hasAppends ? undefined : this.#groupFor(span)
     if (group === undefined) throw this.#noRoom()
-    return records.map(({ bytes, flags }) => this.#take(group, bytes, flags))
+    const lsns: number[] = []
+    for (let i = 0; i < bytes.length; i++) lsns.push(this.#add(group, bytes[i], flags?.[i] ?? 0))
+    this.#queue.cutSoon()
+    return lsns
   }
 
   /**

@@ -158,6 +158,19 @@ t.test('a bomb in a log is corruption', async t => {
   await again.close()
 })
 
+t.test(
+  'of a batch in several groups each record says by itself whether it is compressed',
+  async t => {
+    const log = await openSimulated(new SimulatedDevice(), DEFLATE)
+    const batch = [0, 1, 2, 3].flatMap(i => [randomBytes(14_400), payloadOf(i, 2000)])
+    const lsns = await log.appendBatchDurable(batch)
+    const { groups } = log.metrics()
+    t.ok(groups > 1, `${groups} groups`)
+    t.same(await log.readMany(lsns), batch)
+    await log.close()
+  },
+)
+
 t.test('nothing of the plain bytes is on the disk, and equal records differ there', async t => {
   const device = new SimulatedDevice()
   const log = await openSimulated(device, encrypted())

@@ -80,7 +80,7 @@ class Run {
     const end = start + milliseconds
     let done = 0
     const caller = async () => {
-      for (let now = performance.now(); now < end; now = performance.now()) {
+      for (let now = performance.now(); now < end && !latencies.isFull; now = performance.now()) {
         await this.#operate()
         latencies.add(performance.now() - now)
         // Reads that never wait would keep the other callers and the disk from their turns.
