@@ -64,7 +64,7 @@ function headerOf({ started, minutes, options, machine, versions }: Results): st
       `begins with ${ROUND_WARM_UP_MS} ms of the same work that do not count, since a process that has waited is slow at first. ` +
       'In each round all begin on the same CPU, in the next round on the next one, and are free to go from there (fio is held): ' +
       'a commit is a chain of wake-ups, and takes up to twice as long where they cross CPUs. Figures are medians of the rounds, and ratios are medians of the ratios of each round, with quartiles in brackets: the ' +
-      'speed of a machine changes from round to round. What is lost is left in.',
+      'speed of a machine changes from round to round. Callers who go on together read the clock once, in C and in JavaScript. What is lost is left in.',
     markdown(rows, 2),
     [
       '`C on raw io_uring` writes the same groups (headers and padding, too) by one linked chain of write and fdatasync, over a file full of zeros; no checksums.',

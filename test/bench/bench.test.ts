@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { runCallbackLoop, runClosedLoop } from '../../bench/closed-loop.ts'
 import { machineOf } from '../../bench/machine.ts'
 import { arrivals, runOpenLoop } from '../../bench/open-loop.ts'
 import { cpuOf, cpusOf, place } from '../../bench/placement.ts'
@@ -76,6 +77,32 @@ t.test('what a stall holds up is counted from when it was due', async t => {
   t.equal(result.seconds, 0.1995, 'it caught up')
   t.ok(result.p99Us > 95_000, `p99 ${result.p99Us}`)
   t.ok(result.p50Us > 1000 && result.p50Us < 30_000, `p50 ${result.p50Us}: half of them waited`)
+})
+
+t.test("a closed loop counts each caller's time, though they share a clock", async t => {
+  // All who wait go on together, 5 ms later.
+  let waiting: (() => void)[] = []
+  const wait = (go: () => void) => {
+    if (waiting.push(go) > 1) return
+    setTimeout(() => {
+      const all = waiting
+      waiting = []
+      for (const each of all) each()
+    }, 5)
+  }
+  const append = () => new Promise<void>(resolve => wait(resolve))
+  const ways = {
+    promises: () => runClosedLoop({ append }, 4, 8, 30),
+    callbacks: () => runCallbackLoop((_, done) => wait(() => done(undefined)), 4, 8, 30),
+  }
+  for (const [name, run] of Object.entries(ways)) {
+    const { records, seconds, p50Us, p999Us } = await run()
+    t.ok(records >= 4 && records % 4 === 0, `${name}: ${records} of 4 callers`)
+    t.ok(p50Us >= 4000 && p999Us >= p50Us && p999Us <= seconds * 1e6, `${p50Us} to ${p999Us} us`)
+    // What one caller waited, all in all, is the time that the loop took.
+    const least = (records / 4) * 4000
+    t.ok(seconds * 1e6 >= least, `${seconds} s`)
+  }
 })
 
 t.test('an append that fails ends an open loop', async t => {
