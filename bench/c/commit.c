@@ -6,10 +6,11 @@
 //   commit open PATH RATE BYTES MILLISECONDS SEED    records come at random times, RATE a second
 //   commit ingest PATH RECORDS BYTES                 all of them, and one sync at the end
 //
-// In the first two one linked chain (write, then fdatasync) is in flight at a time, and what is appended
-// meanwhile is the next group. Prints a line of JSON.
+// In the first two one commit is in flight at a time, and what is appended meanwhile is the next group: a
+// linked chain (write, then fdatasync), or after `--dsync` one write by RWF_DSYNC. Prints a line of JSON.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <math.h>
 #include <stdint.h>
@@ -112,11 +113,19 @@ static struct io_uring_sqe* prepareWrite(const struct Ring* r, int fd, void* dat
   return sqe;
 }
 
-/** Submits the chain, and does not wait for it. */
+/** Operations of a commit: a write and an fdatasync, or a write that is durable by itself. */
+static uint32_t perCommit = 2;
+
+/** Submits a commit, and does not wait for it. */
 static void submitCommit(const struct Ring* r, int fd, void* data, uint32_t length, uint64_t at) {
-  prepareWrite(r, fd, data, length, at)->flags = IOSQE_IO_LINK;
-  nextSqe(r, IORING_OP_FSYNC, fd)->fsync_flags = IORING_FSYNC_DATASYNC;
-  enter(r, 2, 0);
+  struct io_uring_sqe* write = prepareWrite(r, fd, data, length, at);
+  if (perCommit == 1) {
+    write->rw_flags = RWF_DSYNC;
+  } else {
+    write->flags = IOSQE_IO_LINK;
+    nextSqe(r, IORING_OP_FSYNC, fd)->fsync_flags = IORING_FSYNC_DATASYNC;
+  }
+  enter(r, perCommit, 0);
 }
 
 /** A bit for each buffer of `ingest` that the kernel has; its number is in the user data of its write. */
@@ -274,7 +283,7 @@ static void closedLoop(struct Tally* t, int fd, uint32_t callers, uint32_t bytes
     submitCommit(&ring, fd, g->bytes, length, at);
     at += length;
     take(&queue, next, record, bytes);  // Those for whom this group had no room.
-    waitFor(&ring, 2);
+    waitFor(&ring, perCommit);
     now = nowUs();
     tallyGroup(t, g, now);
     const int goesOn = now < deadline && t->samples + callers < kMaxSamples;
@@ -314,7 +323,7 @@ static void openLoop(struct Tally* t, int fd, double rate, uint32_t bytes, doubl
     if (isBusy) {
       enter(&ring, 0, 0);
       completions += reap(&ring);
-      if (completions < 2) continue;
+      if (completions < perCommit) continue;
       struct Group* done = &groups[1 - current];
       now = nowUs();
       tallyGroup(t, done, now);
@@ -373,6 +382,11 @@ static void ingest(struct Tally* t, int fd, double records, uint32_t bytes) {
 }
 
 int main(int argc, char** argv) {
+  if (argc > 1 && strcmp(argv[1], "--dsync") == 0) {
+    perCommit = 1;
+    argv++;
+    argc--;
+  }
   if (argc < 5) return 2;
   const char* path = argv[2];
   const double count = atof(argv[3]);

@@ -67,7 +67,7 @@ function headerOf({ started, minutes, options, machine, versions }: Results): st
       'speed of a machine changes from round to round. Callers who go on together read the clock once, in C and in JavaScript. What is lost is left in.',
     markdown(rows, 2),
     [
-      '`C on raw io_uring` writes the same groups (headers and padding, too) by one linked chain of write and fdatasync, over a file full of zeros; no checksums.',
+      '`C on raw io_uring` writes the same groups (headers and padding, too) by one linked chain of write and fdatasync, over a file full of zeros; no checksums. `C, RWF_DSYNC` does so by one write that is durable by itself, which `riolog` finds out to be the faster way on this disk, too; targets are judged by the better of both.',
       '`riolog` is a log that grows, and so writes the zeros of its next segments meanwhile; `riolog, trimmed` gives up what it has sealed, and takes its files again.',
       '`riolog, callbacks` gives `append` a callback instead of awaiting `appendDurable`; `riolog, thread pool` does without io_uring. Targets are judged by `riolog` alone, or for ingest and scans by the better of `append` and `appendBatch`, `scan` and `scanBatches`.',
       '`node:fs` is group commit in JavaScript over a FileHandle: O_DIRECT, over a file full of zeros, no checksums.',

@@ -24,6 +24,7 @@ import type { TaskName, TaskSettings } from './tasks/index.ts'
 import type { YcsbSettings } from './tasks/ycsb.ts'
 
 export const C = 'C on raw io_uring'
+export const C_DSYNC = 'C, RWF_DSYNC'
 export const FIO = 'fio'
 export const PEERS = ['better-sqlite3', 'lmdb', 'classic-level', 'rocksdb'] as const
 
@@ -107,14 +108,17 @@ export class Setup {
     return this.#children.start(task, settings)
   }
 
-  /** The C program: a process for each round. */
-  c(bytes: number, load: Load): Contender {
+  /** The C program: a process for each round. @param sync how its groups become durable */
+  c(bytes: number, load: Load, sync: 'fdatasync' | 'dsync' = 'fdatasync'): Contender {
+    const flags = sync === 'dsync' ? ['--dsync'] : []
     const path = join(this.folder, 'c.bin')
     const measure = async (round: number): Promise<Figures> => {
       const args = argumentsOf(load, path, bytes, round)
       const seconds = load.kind === 'ingest' ? 10 : load.milliseconds / 1000
       const placed = (pid: number | undefined) => place(pid, round)
-      const line = lastLine(await run([this.#c.path, ...args], seconds, undefined, placed))
+      const line = lastLine(
+        await run([this.#c.path, ...flags, ...args], seconds, undefined, placed),
+      )
       const figures = numbers(line, 'operations', 'seconds', 'cpuSeconds', 'writtenBytes')
       return {
         ...figures,
@@ -125,7 +129,7 @@ export class Setup {
       }
     }
     const start = async () => ({ measure, close: async () => {} })
-    return { name: C, absent: this.#c.absent, start }
+    return { name: sync === 'dsync' ? C_DSYNC : C, absent: this.#c.absent, start }
   }
 
   /** @param options is called when it starts: what it needs may not be possible here */

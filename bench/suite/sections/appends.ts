@@ -24,6 +24,7 @@ export const durable = (setup: Setup) =>
         if (callers >= 64) stores.push('riolog, callbacks')
         if (bytes === 128) stores.push('riolog, thread pool')
         const contenders = all(setup, bytes, load, stores)
+        contenders.push(setup.c(bytes, load, 'dsync'))
         if (callers === 1 && bytes <= 1024) contenders.push(writeAndSync(setup))
         yield { title: `${callers} x ${bytes} B`, parameters: { callers, bytes }, contenders }
       }
