@@ -15,7 +15,7 @@ export interface Result extends Percentiles {
 
 /**
  * Reads the clock once for all callers that go on together, as the C program does for a group: a reading for each record
- * is a tenth of what 512 callers do. A latency is from one such moment to the next, so nothing falls between them.
+ * is a few hundredths of what 512 callers do. A latency is from one such moment to the next, so nothing falls between them.
  */
 class SharedClock {
   #now = 0

@@ -2,11 +2,10 @@
  * Key-value stores that a Node program can embed, each so that a put resolves when it is durable, and callers who
  * write at the same time share what that costs as well as the store can.
  */
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { RiologLevel } from '../../examples/kv/src/index.ts'
 import { Grouped } from '../peers/grouped.ts'
 import type { Peers } from '../peers/load.ts'
+import { openDurableSqlite } from '../peers/sqlite.ts'
 
 export interface KvStore {
   get(key: string): Promise<unknown>
@@ -89,11 +88,7 @@ async function openLmdb(directory: string, peers: Peers): Promise<KvStore> {
 }
 
 async function openSqlite(directory: string, peers: Peers): Promise<KvStore> {
-  const Database = peers.load('better-sqlite3')
-  mkdirSync(directory, { recursive: true })
-  const db = new Database(join(directory, 'db.sqlite'))
-  db.pragma('journal_mode = WAL')
-  db.pragma('synchronous = FULL')
+  const db = openDurableSqlite(directory, peers)
   db.exec('CREATE TABLE IF NOT EXISTS kv (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID')
   const select = db.prepare('SELECT value FROM kv WHERE key = ?')
   const insert = db.prepare('INSERT OR REPLACE INTO kv VALUES (?, ?)')

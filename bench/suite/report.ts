@@ -1,7 +1,7 @@
 /**
  * Makes BENCHMARKS.md and its plots of the JSON of a run, without measuring anything:
  *
- *   npm run bench:report -- FILE [--docs DIR]
+ *   npm run bench:report -- FILE [FILE of a later run, whose cases take the place of the same ones] [--docs DIR]
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { svgOf } from '../../scripts/svg.ts'
 import { PACKAGE } from '../ring/children.ts'
 import type { CaseResult } from './contender.ts'
 import { type Plot, plotsOf } from './plots.ts'
-import type { Results } from './results.ts'
+import { type Results, withCasesOf } from './results.ts'
 import type { SectionName } from './sections/index.ts'
 import { markdown, tableOf } from './tables.ts'
 import { verdicts } from './targets.ts'
@@ -40,7 +40,7 @@ export function reportOf(results: Results, plots: readonly Plot[]): string {
   return `${[headerOf(results), targetsOf(results), ...sections].join('\n\n')}\n`
 }
 
-function headerOf({ started, minutes, options, machine, versions }: Results): string {
+function headerOf({ started, minutes, again, options, machine, versions }: Results): string {
   const { rounds, milliseconds, seed, quick } = options
   const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
   const rows = [
@@ -54,7 +54,11 @@ function headerOf({ started, minutes, options, machine, versions }: Results): st
     ],
     ['C, fio', `${machine.compiler}; ${machine.fio}`],
     ['databases', peers.join(', ')],
-    ['run', `${started.slice(0, 10)}, ${minutes.toFixed(0)} minutes, seed ${seed}`],
+    [
+      'run',
+      `${minuteOf(started)}, ${minutes.toFixed(0)} minutes, seed ${seed}` +
+        (again ?? []).map(later => `; a part of its cases again at ${minuteOf(later)}`).join(''),
+    ],
   ]
   const size = quick ? 'a quick run, which tells roughly: ' : ''
   return [
@@ -77,6 +81,11 @@ function headerOf({ started, minutes, options, machine, versions }: Results): st
       .map(line => `- ${line}`)
       .join('\n'),
   ].join('\n\n')
+}
+
+/** @param time ISO 8601 */
+function minuteOf(time: string): string {
+  return time.slice(0, 16).replace('T', ' ')
 }
 
 function targetsOf(results: Results): string {
@@ -102,7 +111,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     allowPositionals: true,
     options: { docs: { type: 'string', default: join(PACKAGE, 'docs') } },
   })
-  if (positionals.length !== 1) throw new Error('the JSON of a run is missing')
-  const results = JSON.parse(readFileSync(positionals[0], 'utf8')) as Results
+  if (positionals.length === 0) throw new Error('the JSON of a run is missing')
+  const runs = positionals.map(file => JSON.parse(readFileSync(file, 'utf8')) as Results)
+  const results = runs.reduce(withCasesOf)
   await writeReport(results, values.docs)
 }

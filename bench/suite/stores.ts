@@ -8,6 +8,7 @@ import type { Tell } from '../closed-loop.ts'
 import { openNodeFs } from '../peer-node-fs.ts'
 import { Grouped } from '../peers/grouped.ts'
 import type { Peers } from '../peers/load.ts'
+import { openDurableSqlite } from '../peers/sqlite.ts'
 
 export interface Store {
   /** Resolves when the record is durable. */
@@ -153,11 +154,7 @@ async function openCallbacks(directory: string): Promise<Store> {
 }
 
 async function openSqlite(directory: string, peers: Peers): Promise<Store> {
-  const Database = peers.load('better-sqlite3')
-  mkdirSync(directory, { recursive: true })
-  const db = new Database(join(directory, 'db.sqlite'))
-  db.pragma('journal_mode = WAL')
-  db.pragma('synchronous = FULL')
+  const db = openDurableSqlite(directory, peers)
   db.exec('CREATE TABLE log (id INTEGER PRIMARY KEY, data BLOB)')
   const insert = db.prepare('INSERT INTO log (data) VALUES (?)')
   const write = db.transaction((records: readonly Uint8Array[]) => {

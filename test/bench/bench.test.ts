@@ -14,9 +14,9 @@ import { median, percentile, quantile, ratios, spread } from '../../bench/statis
 import { Children } from '../../bench/suite/children.ts'
 import type { CaseResult, Contender, Figures } from '../../bench/suite/contender.ts'
 import { writeReport } from '../../bench/suite/report.ts'
-import type { Results } from '../../bench/suite/results.ts'
+import { type Results, withCasesOf } from '../../bench/suite/results.ts'
 import { runCase } from '../../bench/suite/rounds.ts'
-import { C, Setup } from '../../bench/suite/setup.ts'
+import { C, C_DSYNC, Setup } from '../../bench/suite/setup.ts'
 import { printCase } from '../../bench/suite/tables.ts'
 import { verdicts } from '../../bench/suite/targets.ts'
 import {
@@ -197,7 +197,27 @@ t.test('a target is met, missed or not measured', async t => {
     ],
   )
   t.equal(of64[0].reached, '0.90 (0.50 to 0.90)')
+  const faster = {
+    title: '',
+    parameters,
+    rows: [...rows, row(C_DSYNC, [200, 20, 200], 5)],
+    leftOut: [],
+  }
+  const [stricter] = verdicts(resultsOf([faster]))
+  t.same([stricter.target, stricter.isMet], [`≥ 0.85 of ${C_DSYNC}`, false], 'the better C counts')
   t.ok(all.filter(each => !of64.includes(each)).every(each => each.isMet === undefined))
+})
+
+t.test('cases that were measured again take the place of the same ones', async t => {
+  const named = (title: string, value: number): CaseResult => {
+    const rows = [{ name: C, rounds: [{ perSecond: value }] }]
+    return { title, parameters: {}, rows, leftOut: [] }
+  }
+  const first = resultsOf([named('a', 1), named('b', 2)])
+  const later = { ...resultsOf([named('b', 3), named('c', 4)]), started: '2026-01-02' }
+  const both = withCasesOf(first, later)
+  t.same(both.sections[0].cases, [named('a', 1), named('b', 3)])
+  t.same(both.again, ['2026-01-02'])
 })
 
 t.test('workloads choose what they say, and popular records more often', async t => {
