@@ -13,7 +13,7 @@ import { join } from 'node:path'
 // The compiled package, as users have it.
 import { Log } from 'riolog'
 
-const CALLERS = 64
+const CALLERS = Number(process.env.RIOLOG_CALLERS ?? 64)
 const RECORDS = Number(process.env.RIOLOG_RECORDS ?? 1_000_000)
 const RECORD = Buffer.alloc(128, 7)
 const SAMPLING_BYTES = 8192

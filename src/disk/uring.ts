@@ -150,8 +150,6 @@ class UringFile extends PosixFile {
     const writing = this.#idle.pop() ?? this.#makeWriting()
     this.#committing.push(writing)
     writing.begin(buffer, offset, length, position, sync, this.#awaited, done)
-    // The caller has nothing more to add: waiting for the end of the turn would only cost time.
-    this.#queue.submit()
   }
 
   override letGoOn(): void {
@@ -177,7 +175,8 @@ class UringFile extends PosixFile {
   #onFinished(writing: Writing): void {
     const at = this.#committing.indexOf(writing)
     if (at < 0) return
-    this.#committing.splice(at, 1)
+    if (at === 0) this.#committing.shift()
+    else this.#committing.splice(at, 1)
     this.#idle.push(writing)
   }
 }
@@ -269,7 +268,9 @@ class Writing {
     write.sqeFlags = mode === 'fdatasync' ? IOSQE_IO_LINK : 0
     write.quietResult = mode === 'fdatasync' ? this.#rest : NEVER_QUIET
     try {
-      this.#queue.push(mode === 'fdatasync' ? this.#chain : this.#alone)
+      // Who commits has nothing more to add: waiting for the end of the turn would only cost time.
+      if (mode === undefined) this.#queue.push(this.#alone)
+      else this.#queue.pushNow(mode === 'fdatasync' ? this.#chain : this.#alone)
     } catch (error) {
       this.#finish(error as Error)
     }

@@ -7,6 +7,8 @@
  * group is cut, sealed and submitted; where they take long, half of them at a time (overlap.ts). A group that ran full
  * has no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
  */
+import { performance } from 'node:perf_hooks'
+import { nextTick } from 'node:process'
 import type { RiologError } from '../errors.ts'
 import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
@@ -34,6 +36,8 @@ export interface CommitQueueParts {
   readonly metrics: CommitMetrics
   /** A commit came back good, and who waited for it is told: memory may be free. */
   readonly onCommitted: () => void
+  /** What a commit leaves to be done and nobody waits for: when the next one is with the disk, which would wait. */
+  readonly tidyUp: () => void
   /** The durable LSN has moved. */
   readonly onDurable: (durableLsn: number) => void
 }
@@ -67,6 +71,7 @@ export class CommitQueue {
   /** Synced groups of a batch that is not durable yet: until it is, they are read from memory. */
   readonly #unfinished: PendingGroup[] = []
   #cutScheduled = false
+  #leftThingsToDo = false
   /** Resolvers of those who wait for the durable LSN to move. */
   #watchers: (() => void)[] = []
   #whenAnswered: (() => void) | undefined
@@ -75,8 +80,11 @@ export class CommitQueue {
     this.#cutScheduled = false
     this.#parts.overlap.wentOn()
     this.#cut()
+    if (!this.#leftThingsToDo) return
+    this.#leftThingsToDo = false
+    if (this.#parts.health.poison === undefined) this.#parts.tidyUp()
   }
-  readonly #cutBehindMicrotasks = () => process.nextTick(this.#cutNow)
+  readonly #cutBehindMicrotasks = () => nextTick(this.#cutNow)
 
   constructor(parts: CommitQueueParts) {
     this.#parts = parts
@@ -335,9 +343,10 @@ export class CommitQueue {
     }
     group.besideUpTo = this.#submitted
     const { overlap, sync } = this.#parts
-    const ms = performance.now() - group.submittedAt
-    sync.committed(group.sync, group.end(this.#alignment) - group.lsn, ms)
-    overlap.committed(ms, group.count, this.#open?.count ?? 0)
+    const now = performance.now()
+    const ms = now - group.submittedAt
+    sync.committed(group.sync, group.writtenBytes, ms)
+    overlap.committed(now, ms, group.count, this.#open?.count ?? 0)
     const landedUpTo = this.#lastLanded()
     // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
     // one of the two: so a commit counts when all those came back good that were in flight beside it.
@@ -345,9 +354,10 @@ export class CommitQueue {
       const [oldest] = this.#inFlight
       if (oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo) break
       this.#inFlight.shift()
-      this.#onDurable(oldest)
+      this.#onDurable(oldest, now)
     }
     this.#parts.onCommitted()
+    this.#leftThingsToDo = true
     // Promises are resolved, and nobody has gone on yet.
     if (overlap.isOtherHalf(this.#open?.count ?? 0)) this.#cut()
     this.#scheduleCut()
@@ -359,20 +369,18 @@ export class CommitQueue {
     return missing === undefined ? this.#submitted : missing.sequence - 1
   }
 
-  #onDurable(group: PendingGroup): void {
+  #onDurable(group: PendingGroup, now: number): void {
     group.isDurable = true
+    group.durableAt = now
     this.#syncedLsn = group.end(this.#alignment)
     group.segment.firstGroupEnd ??= this.#syncedLsn
-    this.#parts.metrics.committed(group, this.#syncedLsn - group.lsn)
+    this.#parts.metrics.committed(group)
     if (group.batch === BATCH_FIRST) this.#insideBatch = true
     if (group.batch === BATCH_LAST) this.#insideBatch = false
     if (!this.#insideBatch) this.#setDurable(this.#syncedLsn)
     group.waiters.resolveAll()
     this.#unfinished.push(group)
     if (this.#insideBatch) return
-    for (let i = 0; i < this.#unfinished.length; i++) {
-      this.#parts.arenas.give(this.#unfinished[i].arena)
-    }
-    this.#unfinished.length = 0
+    while (this.#unfinished.length > 0) this.#parts.arenas.give(this.#unfinished.shift()!.arena)
   }
 }

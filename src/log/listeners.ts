@@ -13,6 +13,7 @@ export class Listeners<T> {
 
   /** What a listener throws is uncaught, as it is of an EventTarget: it is no concern of the teller's. */
   tell(value: T): void {
+    if (this.#listeners.size === 0) return
     for (const { tell } of [...this.#listeners]) {
       try {
         tell(value)

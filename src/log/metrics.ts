@@ -92,6 +92,8 @@ export function distribution(histogram: RecordableHistogram | undefined): Distri
 /** A group that has become durable, as the writer knows it. Times in milliseconds, `performance.now`. */
 export interface Committed {
   readonly lsn: number
+  /** Headers and padding included. */
+  readonly writtenBytes: number
   /** Records and fragments. */
   readonly count: number
   /** Records that begin in it. */
@@ -99,6 +101,7 @@ export interface Committed {
   readonly recordBytes: number
   readonly openedAt: number
   readonly submittedAt: number
+  readonly durableAt: number
 }
 
 interface Histograms {
@@ -127,31 +130,42 @@ export class CommitMetrics {
   #recordBytes = 0
   #writtenBytes = 0
   #histograms: Histograms | undefined
+  /** Durable, and not yet in the figures. */
+  readonly #uncounted: Committed[] = []
 
   constructor(path: string) {
     this.#path = path
   }
 
-  /** @param writtenBytes headers and padding included */
-  committed(group: Committed, writtenBytes: number): void {
-    const now = performance.now()
-    const microseconds = toMicroseconds(now - group.submittedAt)
+  /** A group is durable. Its figures are left to {@link count}, unless somebody listens for them. */
+  committed(group: Committed): void {
+    this.#uncounted.push(group)
+    if (commits.hasSubscribers) this.count()
+  }
+
+  /** Takes some microseconds, so it is called when the disk has something to do. */
+  count(): void {
+    while (this.#uncounted.length > 0) this.#count(this.#uncounted.shift()!)
+  }
+
+  #count(group: Committed): void {
+    const { lsn, begun: records, writtenBytes: bytes, durableAt } = group
+    const microseconds = toMicroseconds(durableAt - group.submittedAt)
     this.#groups++
-    this.#records += group.begun
+    this.#records += records
     this.#recordBytes += group.recordBytes
-    this.#writtenBytes += writtenBytes
+    this.#writtenBytes += bytes
     this.#histograms ??= makeHistograms()
-    this.#histograms.appendToDurable.record(toMicroseconds(now - group.openedAt))
+    this.#histograms.appendToDurable.record(toMicroseconds(durableAt - group.openedAt))
     this.#histograms.commit.record(microseconds)
     this.#histograms.recordsPerGroup.record(group.count)
-    this.#histograms.bytesPerGroup.record(writtenBytes)
+    this.#histograms.bytesPerGroup.record(bytes)
     if (!commits.hasSubscribers) return
-    const { lsn, begun: records } = group
-    const bytes = writtenBytes
     commits.publish({ path: this.#path, lsn, records, bytes, microseconds } satisfies CommitEvent)
   }
 
   read(bufferBytes: number, bufferBytesInUse: number): CommitFigures {
+    this.count()
     const [recordBytes, writtenBytes] = [this.#recordBytes, this.#writtenBytes]
     return {
       groups: this.#groups,

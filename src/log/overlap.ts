@@ -12,6 +12,7 @@
  * In turns there is one commit where there would be two: that is the faster way as long as callers do little. Where
  * what they do between two appends takes longer than a commit, the disk waits for most of the time.
  */
+import { performance } from 'node:perf_hooks'
 
 /**
  * `auto`: at once where callers are measured to take longer than {@link WORTH} commits. Not for a simulated disk,
@@ -57,12 +58,13 @@ export class Overlap {
 
   /**
    * A commit came back, and its callers are about to go on.
+   * @param now milliseconds, `performance.now`
    * @param ms that it took, from when it was submitted
    * @param records of that group
    * @param open records that came meanwhile, and wait for their commit
    */
-  committed(ms: number, records: number, open: number): void {
-    this.#toldAt = this.#now()
+  committed(now: number, ms: number, records: number, open: number): void {
+    this.#toldAt = now
     this.#told = records
     this.#commitMs = Math.min(ms, this.#commitMs * FORGET)
     this.#records = records + open

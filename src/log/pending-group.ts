@@ -1,4 +1,5 @@
 /** A group on its way to the disk: filled by append, sealed when it is submitted, kept until durable. */
+import { performance } from 'node:perf_hooks'
 import type { SyncMode } from '../disk/disk.ts'
 import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import {
@@ -33,9 +34,12 @@ export class PendingGroup {
   begun = 0
   /** Bytes of the records themselves. */
   recordBytes = 0
-  /** Of its first record, and of its write: `performance.now`. */
+  /** Of its first record, of its write, and of the moment from which it counts: `performance.now`. */
   openedAt = 0
   submittedAt = 0
+  durableAt = 0
+  /** Headers and padding included; known once it is sealed. */
+  writtenBytes = 0
   /** How it becomes durable; decided when it is submitted. */
   sync: SyncMode = 'fdatasync'
   /** Its place among all that were submitted. */
@@ -108,7 +112,8 @@ export class PendingGroup {
       recordCount: this.count,
       batch: this.batch,
     }
-    return sealGroup(this.bytes, group, alignment, this.#payloadCrc)
+    this.writtenBytes = sealGroup(this.bytes, group, alignment, this.#payloadCrc)
+    return this.writtenBytes
   }
 
   get waiters(): Waiters {

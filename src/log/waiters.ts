@@ -57,10 +57,12 @@ export class Waiters {
     this.#lsns[i] = lsn
   }
 
-  /** Nothing that was told is held any longer. */
+  /** Nothing that was told is held any longer. For a few `fill` takes longer than a loop. */
   #clear(): void {
-    this.#told.fill(undefined, 0, this.#count)
-    this.#rejecters.fill(undefined, 0, this.#count)
+    for (let i = 0; i < this.#count; i++) {
+      this.#told[i] = undefined
+      this.#rejecters[i] = undefined
+    }
     this.#count = 0
   }
 }

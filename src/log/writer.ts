@@ -119,9 +119,10 @@ export class Writer {
       onPoisoned: poison => this.#onPoisoned(poison),
     })
     const [arenas, health, metrics] = [this.#arenas, this.#health, this.#metrics]
-    const onCommitted = () => this.#onCommitted()
+    const onCommitted = () => this.#offerRoom()
+    const tidyUp = () => this.#tidyUp()
     const overlap = new Overlap(parts.overlap)
-    const own = { alignment, arenas, health, metrics, onCommitted, overlap }
+    const own = { alignment, arenas, health, metrics, onCommitted, tidyUp, overlap }
     this.#queue = new CommitQueue({ ...parts, ...own })
     this.#supply = new SegmentSupply({
       maker,
@@ -472,9 +473,9 @@ export class Writer {
     return this.#metrics.read(this.#arenas.limitBytes, this.#arenas.bytesInUse)
   }
 
-  #onCommitted(): void {
+  #tidyUp(): void {
+    this.#metrics.count()
     this.#current.requestInTime(this.#queue.position)
-    this.#offerRoom()
     this.#idleStamp.moved()
     this.#stampInTime()
   }

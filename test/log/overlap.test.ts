@@ -20,7 +20,7 @@ class Measured {
   /** A commit of so many records, others waiting meanwhile; then their callers' work. */
   commit({ took = 1, records = 10, open = 0, workEach = 0 }): void {
     this.#ms += took
-    this.overlap.committed(took, records, open)
+    this.overlap.committed(this.#ms, took, records, open)
     this.#ms += workEach * records
     this.overlap.wentOn()
   }
@@ -87,7 +87,7 @@ t.test('callers that change what they do are measured again', async t => {
 t.test('halves', async t => {
   const { overlap } = new Measured('always')
   t.equal(overlap.isHalf(1000), false, 'there was no commit to halve')
-  overlap.committed(1000, 10, 2)
+  overlap.committed(0, 1000, 10, 2)
   t.same(
     [5, 6, 12].map(open => overlap.isHalf(open)),
     [false, true, true],
@@ -96,7 +96,7 @@ t.test('halves', async t => {
     [0, 2, 3, 12].map(open => overlap.isOtherHalf(open)),
     [false, false, true, true],
   )
-  overlap.committed(1000, 1, 0)
+  overlap.committed(0, 1000, 1, 0)
   t.same(
     [0, 1].map(open => overlap.isHalf(open)),
     [false, true],
