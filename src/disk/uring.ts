@@ -85,10 +85,10 @@ const READS_TOGETHER = 8
 
 class UringFile extends PosixFile {
   readonly #queue: RequestQueue
-  /** Commits that are not done. */
-  readonly #committing: Writing[] = []
-  /** Used again, so that a commit leaves no garbage behind. */
-  readonly #idle: Writing[] = []
+  /** As many as there were commits at once; used again, so that a commit leaves no garbage behind. */
+  readonly #commits: Writing[] = []
+  /** Commits that are done. */
+  #answered = 0
   /** Somebody blocks the thread for a commit: its operations are told of at once. */
   #awaited = false
 
@@ -131,7 +131,15 @@ class UringFile extends PosixFile {
 
   write(buffer: DiskBuffer, offset: number, length: number, position: number): Promise<void> {
     return promised(done =>
-      this.#makeWriting().begin(buffer, offset, length, position, undefined, false, done),
+      new Writing(this.#queue, this.fd, this, ignore).begin(
+        buffer,
+        offset,
+        length,
+        position,
+        undefined,
+        false,
+        done,
+      ),
     )
   }
 
@@ -147,9 +155,14 @@ class UringFile extends PosixFile {
     sync: SyncMode,
     done: Done,
   ): void {
-    const writing = this.#idle.pop() ?? this.#makeWriting()
-    this.#committing.push(writing)
+    const writing = this.#commits.find(isFree) ?? this.#addCommit()
     writing.begin(buffer, offset, length, position, sync, this.#awaited, done)
+  }
+
+  #addCommit(): Writing {
+    const writing = new Writing(this.#queue, this.fd, this, () => this.#answered++)
+    this.#commits.push(writing)
+    return writing
   }
 
   override letGoOn(): void {
@@ -157,29 +170,19 @@ class UringFile extends PosixFile {
   }
 
   waitForCommit(): void {
-    const before = this.#committing.length
+    const before = this.#answered
     this.#awaited = true
-    for (const writing of this.#committing) writing.isUrgent = true
+    for (const commit of this.#commits) commit.isUrgent = true
     try {
-      this.#queue.waitUntil(() => this.#committing.length < before, undefined)
+      this.#queue.waitUntil(() => this.#answered > before, undefined)
     } finally {
       this.#awaited = false
-      for (const writing of this.#committing) writing.isUrgent = false
+      for (const commit of this.#commits) commit.isUrgent = false
     }
   }
-
-  #makeWriting(): Writing {
-    return new Writing(this.#queue, this.fd, this, writing => this.#onFinished(writing))
-  }
-
-  #onFinished(writing: Writing): void {
-    const at = this.#committing.indexOf(writing)
-    if (at < 0) return
-    if (at === 0) this.#committing.shift()
-    else this.#committing.splice(at, 1)
-    this.#idle.push(writing)
-  }
 }
+
+const isFree = (commit: Writing) => !commit.isUnderWay
 
 /**
  * A write and what makes it durable: by `fdatasync`, that is linked behind the write, so that it runs only
@@ -193,7 +196,7 @@ class UringFile extends PosixFile {
 class Writing {
   readonly #queue: RequestQueue
   readonly #file: { readonly name: string }
-  readonly #onFinished: (writing: Writing) => void
+  readonly #onFinished: () => void
   readonly #write = new PlainOperation(IORING_OP_WRITE)
   readonly #sync: PlainOperation
   readonly #alone: readonly PlainOperation[]
@@ -208,13 +211,14 @@ class Writing {
   #written = 0
   #rest = 0
   #writeResult: number | undefined
+  #isUnderWay = false
 
   /** @param onFinished told before whoever began it */
   constructor(
     queue: RequestQueue,
     fd: number,
     file: { readonly name: string },
-    onFinished: (writing: Writing) => void,
+    onFinished: () => void,
   ) {
     this.#queue = queue
     this.#file = file
@@ -225,6 +229,10 @@ class Writing {
     this.#sync.settle = result => this.#onSynced(result)
     this.#alone = [this.#write]
     this.#chain = [this.#write, this.#sync]
+  }
+
+  get isUnderWay(): boolean {
+    return this.#isUnderWay
   }
 
   /** Somebody blocks the thread for it. */
@@ -248,6 +256,7 @@ class Writing {
     this.#position = position
     this.#mode = mode
     this.#done = done
+    this.#isUnderWay = true
     this.isUrgent = isUrgent
     this.#written = 0
     this.#push()
@@ -316,7 +325,8 @@ class Writing {
     const done = this.#done
     this.#done = ignore
     this.#buffer = undefined
-    this.#onFinished(this)
+    this.#isUnderWay = false
+    this.#onFinished()
     done(error)
   }
 }

@@ -31,7 +31,9 @@ export class ArenaPool {
   /** How many there are, made or not. */
   readonly count: number
   readonly #arenaBytes: number
-  readonly #free: Arena[] = []
+  /** The last one given is the first one taken. Counted here: an array that pops its last element drops its memory. */
+  readonly #free: (Arena | undefined)[] = []
+  #freeCount = 0
   #unmade: number
 
   constructor(count: number, arenaBytes: number) {
@@ -42,7 +44,7 @@ export class ArenaPool {
 
   /** How many can be taken now. */
   get available(): number {
-    return this.#free.length + this.#unmade
+    return this.#freeCount + this.#unmade
   }
 
   get limitBytes(): number {
@@ -55,8 +57,10 @@ export class ArenaPool {
 
   /** Only while one is {@link available}, which bounds the memory. */
   take(): Arena {
-    if (this.#free.length === 0) this.#make()
-    return this.#free.pop()!
+    if (this.#freeCount === 0) this.#make()
+    const arena = this.#free[--this.#freeCount]!
+    this.#free[this.#freeCount] = undefined
+    return arena
   }
 
   #make(): void {
@@ -64,12 +68,12 @@ export class ArenaPool {
     const made = Math.min(isAlone ? 1 : ARENAS_TOGETHER, this.#unmade)
     const buffer = allocateBuffer(made * this.#arenaBytes)
     for (let i = made - 1; i >= 0; i--) {
-      this.#free.push(new Arena(buffer, i * this.#arenaBytes, this.#arenaBytes))
+      this.give(new Arena(buffer, i * this.#arenaBytes, this.#arenaBytes))
     }
     this.#unmade -= made
   }
 
   give(arena: Arena): void {
-    this.#free.push(arena)
+    this.#free[this.#freeCount++] = arena
   }
 }

@@ -13,6 +13,7 @@ import type { RiologError } from '../errors.ts'
 import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
 import type { Arena, ArenaPool } from './arena-pool.ts'
+import { Fifo } from './fifo.ts'
 import type { Health } from './health.ts'
 import type { CommitMetrics } from './metrics.ts'
 import type { Overlap } from './overlap.ts'
@@ -47,6 +48,7 @@ const LARGE_GROUP_BYTES = 512 * KIB
 const LARGE_COMMITS_IN_FLIGHT = 4
 
 const resolved = Promise.resolve()
+const isUnanswered = ({ besideUpTo }: PendingGroup) => besideUpTo === 0
 
 export class CommitQueue {
   readonly #parts: CommitQueueParts
@@ -60,16 +62,16 @@ export class CommitQueue {
   /** The end of everything appended, up to the open group. */
   #position: number
   #open: PendingGroup | undefined
-  readonly #closed: PendingGroup[] = []
+  readonly #closed = new Fifo<PendingGroup>()
   /** Submitted and not yet known to be durable, in the order of their LSNs. */
-  readonly #inFlight: PendingGroup[] = []
+  readonly #inFlight = new Fifo<PendingGroup>()
   /** How many the disk has not answered; also after a poison. */
   #unanswered = 0
   #submitted = 0
   /** The group whose delay is running. */
   #delayed: PendingGroup | undefined
   /** Synced groups of a batch that is not durable yet: until it is, they are read from memory. */
-  readonly #unfinished: PendingGroup[] = []
+  readonly #unfinished = new Fifo<PendingGroup>()
   #cutScheduled = false
   #leftThingsToDo = false
   /** Resolvers of those who wait for the durable LSN to move. */
@@ -125,15 +127,15 @@ export class CommitQueue {
 
   /** All that is not durable, oldest first. */
   pending(): PendingGroup[] {
-    const groups = [...this.#unfinished]
-    groups.push(...this.#inFlight, ...this.#closed)
+    const groups = [...this.#unfinished, ...this.#inFlight, ...this.#closed]
     if (this.#open && this.#open.count > 0) groups.push(this.#open)
     return groups
   }
 
   lastPending(): PendingGroup | undefined {
     if (this.#open && this.#open.count > 0) return this.#open
-    return this.#closed.at(-1) ?? this.#inFlight.at(-1)
+    const behind = this.#closed.length > 0 ? this.#closed : this.#inFlight
+    return behind.length > 0 ? behind.at(behind.length - 1) : undefined
   }
 
   /** Records go into this one from now on; the one before it has been closed. */
@@ -148,16 +150,26 @@ export class CommitQueue {
     this.#position = group.end(this.#alignment)
     this.#closed.push(group)
     // The disk works meanwhile, and would wait for it later.
-    if (!this.#mayGo() || this.#closed.length > 1) this.#sealing(() => group.sealEarly())
+    if (!this.#mayGo() || this.#closed.length > 1) this.#sealEarly(group)
   }
 
   /** A group that does not hold what was counted is a bug; nothing may be written on top of it. */
-  #sealing<T>(seal: () => T): T | undefined {
+  #sealEarly(group: PendingGroup): void {
     try {
-      return seal()
+      group.sealEarly()
     } catch (error) {
       this.#parts.health.fail(error)
-      return undefined
+    }
+  }
+
+  /** The same: false, and nothing may be written. */
+  #seal(group: PendingGroup): boolean {
+    try {
+      group.seal(this.#syncedLsn, this.#alignment)
+      return true
+    } catch (error) {
+      this.#parts.health.fail(error)
+      return false
     }
   }
 
@@ -195,7 +207,7 @@ export class CommitQueue {
     if (last !== undefined) last.isDue = true
     while (health.poison === undefined && last?.isDurable === false) {
       this.#cut()
-      this.#inFlight.find(({ besideUpTo }) => besideUpTo === 0)?.segment.file.waitForCommit()
+      this.#inFlight.find(isUnanswered)?.segment.file.waitForCommit()
     }
     health.refuseIfPoisoned()
     return this.#durableLsn
@@ -213,16 +225,16 @@ export class CommitQueue {
   beforeAppend(): void {
     const { health, overlap } = this.#parts
     while (this.#closed.length > 0 && this.#mayGo() && health.poison === undefined) {
-      this.#submit(this.#closed.shift()!, true)
+      this.#submit(this.#closed.shift(), true)
     }
     if (!overlap.isOn || this.#closed.length > 0) return
-    if (this.#unanswered > 0) this.#inFlight[0].segment.file.letGoOn()
+    if (this.#unanswered > 0) this.#inFlight.at(0).segment.file.letGoOn()
     else if (overlap.isHalf(this.#open?.count ?? 0)) this.#cut()
   }
 
   /** Whether a commit of the oldest closed group may be in flight now; without one, of the open group. */
   #mayGo(): boolean {
-    const isLarge = this.#closed.length > 0 && this.#closed[0].fill >= LARGE_GROUP_BYTES
+    const isLarge = this.#closed.length > 0 && this.#closed.at(0).fill >= LARGE_GROUP_BYTES
     const most = this.#parts.commitsInFlight ?? (isLarge ? LARGE_COMMITS_IN_FLIGHT : 1)
     return this.#unanswered < most
   }
@@ -291,9 +303,8 @@ export class CommitQueue {
     while (this.#mayGo() && health.poison === undefined) {
       const ranFull = this.#closed.length > 0
       if (!ranFull && this.#mayCut(this.#open)) this.closeOpen()
-      const group = this.#closed.shift()
-      if (group === undefined) return
-      this.#submit(group, ranFull)
+      if (this.#closed.length === 0) return
+      this.#submit(this.#closed.shift(), ranFull)
     }
   }
 
@@ -315,18 +326,20 @@ export class CommitQueue {
     const { health, sync } = this.#parts
     this.#isStreaming = ranFull && group.fill >= LARGE_GROUP_BYTES
     this.#inFlight.push(group)
-    const length = this.#sealing(() => group.seal(this.#syncedLsn, this.#alignment))
-    if (length === undefined) return
-    const { file, base } = group.segment
+    if (!this.#seal(group)) return
     group.submittedAt = performance.now()
     group.sequence = ++this.#submitted
-    group.sync = sync.next(length)
+    group.sync = sync.next(group.writtenBytes)
     this.#unanswered++
     health.asked()
-    const { buffer, offset } = group.arena
+    this.#commit(group)
+  }
+
+  #commit(group: PendingGroup): void {
+    const { arena, segment, lsn, writtenBytes, sync } = group
     const done = (error: Error | undefined) => this.#onCommitted(group, error)
     try {
-      file.commit(buffer, offset, length, group.lsn - base, group.sync, done)
+      segment.file.commit(arena.buffer, arena.offset, writtenBytes, lsn - segment.base, sync, done)
     } catch (error) {
       done(error as Error)
     }
@@ -351,7 +364,7 @@ export class CommitQueue {
     // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
     // one of the two: so a commit counts when all those came back good that were in flight beside it.
     while (this.#inFlight.length > 0) {
-      const [oldest] = this.#inFlight
+      const oldest = this.#inFlight.at(0)
       if (oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo) break
       this.#inFlight.shift()
       this.#onDurable(oldest, now)
@@ -365,7 +378,7 @@ export class CommitQueue {
 
   /** The last of the unbroken run of groups whose commits came back good. */
   #lastLanded(): number {
-    const missing = this.#inFlight.find(({ besideUpTo }) => besideUpTo === 0)
+    const missing = this.#inFlight.find(isUnanswered)
     return missing === undefined ? this.#submitted : missing.sequence - 1
   }
 
@@ -381,6 +394,6 @@ export class CommitQueue {
     group.waiters.resolveAll()
     this.#unfinished.push(group)
     if (this.#insideBatch) return
-    while (this.#unfinished.length > 0) this.#parts.arenas.give(this.#unfinished.shift()!.arena)
+    while (this.#unfinished.length > 0) this.#parts.arenas.give(this.#unfinished.shift().arena)
   }
 }

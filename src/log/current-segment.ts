@@ -151,7 +151,8 @@ export class CurrentSegment {
   #linkGroup(arena: Arena, segment: LiveSegment, cut: number): { end: number; length: number } {
     const { alignment, maxGroup } = this.#parts.chain
     const link = new PendingGroup(arena, segment, segment.base + alignment, cut, maxGroup)
-    return { end: link.end(alignment), length: link.seal(cut, alignment) }
+    link.seal(cut, alignment)
+    return { end: link.end(alignment), length: link.writtenBytes }
   }
 
   /** @param firstGroupEnd where that is durable */

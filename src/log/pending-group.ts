@@ -101,8 +101,8 @@ export class PendingGroup {
     this.#payloadCrc = sealRecords(this.bytes, place, payloadBytes, this.count)
   }
 
-  /** Completes the group's bytes; returns their number. D is read now, as late as can be. */
-  seal(durableLsn: number, alignment: number): number {
+  /** Completes the group's bytes, of which there are {@link writtenBytes}. D is read now, as late as can be. */
+  seal(durableLsn: number, alignment: number): void {
     const group = {
       salt: this.segment.header.salt,
       lsn: this.lsn,
@@ -113,7 +113,6 @@ export class PendingGroup {
       batch: this.batch,
     }
     this.writtenBytes = sealGroup(this.bytes, group, alignment, this.#payloadCrc)
-    return this.writtenBytes
   }
 
   get waiters(): Waiters {

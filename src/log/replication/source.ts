@@ -92,9 +92,8 @@ export class DurableEvents {
     this.durable.tell(durableLsn)
     const { segments } = this.#chain
     // One of the last two, but behind a batch that began before a rotation.
-    const at = segments.findLastIndex(
-      ({ firstGroupEnd }) => (firstGroupEnd ?? Infinity) <= durableLsn,
-    )
+    let at = segments.length - 1
+    while (at >= 0 && (segments[at].firstGroupEnd ?? Infinity) > durableLsn) at--
     if (segments[at] === this.#current) return
     this.#current = segments[at]
     if (at > 0) this.sealed.tell(this.#sealed(segments[at - 1]))
