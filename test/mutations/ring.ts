@@ -291,7 +291,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 8,
     name: 'no COOP_TASKRUN and SINGLE_ISSUER',
     file: 'native/core/ring.cpp',
-    from: '      setup::kSubmitAll | setup::kCoopTaskrun | setup::kSingleIssuer,\n      setup::kSubmitAll | setup::kCoopTaskrun,\n      setup::kSubmitAll | setup::kSingleIssuer,\n',
+    from: '      setup::kSubmitAll | setup::kCoopTaskrun | setup::kTaskrunFlag | setup::kSingleIssuer,\n      setup::kSubmitAll | setup::kCoopTaskrun | setup::kTaskrunFlag,\n      setup::kSubmitAll | setup::kSingleIssuer,\n',
     to: '',
     tests: ['test/ring/conformance/idle.test.ts'],
   },
