@@ -8,7 +8,6 @@
  * has no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
  */
 import { performance } from 'node:perf_hooks'
-import { nextTick } from 'node:process'
 import type { RiologError } from '../errors.ts'
 import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
@@ -48,6 +47,8 @@ const LARGE_GROUP_BYTES = 512 * KIB
 const LARGE_COMMITS_IN_FLIGHT = 4
 
 const resolved = Promise.resolve()
+/** The global `process` has a getter. An import of node:process by an ES module would open process.stdin. */
+const { nextTick } = process
 const isUnanswered = ({ besideUpTo }: PendingGroup) => besideUpTo === 0
 
 export class CommitQueue {

@@ -28,7 +28,13 @@ export interface Death {
   readonly isOutOfMemory: boolean
 }
 
-type Waiting = ChildProcessByStdio<Writable, Readable, Readable>
+type Child = ChildProcessByStdio<Writable, Readable, Readable>
+
+interface Waiting {
+  readonly child: Child
+  /** Also of one that ends before it has got its order. */
+  readonly closed: Promise<Pick<Death, 'code' | 'signal' | 'errors'>>
+}
 
 export class Victims {
   readonly #folder = mkdtempSync(join(tmpdir(), 'riolog-victim-'))
@@ -54,15 +60,15 @@ export class Victims {
   /** Lets one of them live as ordered. */
   async send(order: Order): Promise<Death> {
     this.#startOne()
-    const child = this.#waiting.shift()!
-    const limit = order.kind === 'OOM kill' ? this.#limits!.limit(child.pid!) : undefined
+    const waiting = this.#waiting.shift()!
+    const limit = order.kind === 'OOM kill' ? this.#limits!.limit(waiting.child.pid!) : undefined
     const killBy = order.kind === 'SIGKILL' || order.kind === 'SIGTERM' ? order.kind : undefined
-    const death = await watch(child, killBy, order)
+    const death = await watch(waiting, killBy, order)
     return { ...death, isOutOfMemory: limit?.end() ?? false }
   }
 
   close(): void {
-    for (const child of this.#waiting) child.kill('SIGKILL')
+    for (const { child } of this.#waiting) child.kill('SIGKILL')
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
@@ -73,33 +79,37 @@ export class Victims {
     })
     // It is killed at any moment, also before it has read its order.
     child.stdin.on('error', () => {})
-    this.#waiting.push(child)
+    let errors = ''
+    child.stderr.setEncoding('utf8').on('data', chunk => {
+      errors += chunk
+    })
+    const closed = new Promise<Awaited<Waiting['closed']>>((resolve, reject) => {
+      child.once('error', reject)
+      child.once('close', (code, signal) => resolve({ code, signal, errors }))
+    })
+    this.#waiting.push({ child, closed })
   }
 }
 
-function watch(child: Waiting, killBy: NodeJS.Signals | undefined, order: Order) {
+async function watch(
+  { child, closed }: Waiting,
+  killBy: NodeJS.Signals | undefined,
+  order: Order,
+): Promise<Omit<Death, 'isOutOfMemory'>> {
   let output = ''
-  let errors = ''
   let killTimer: NodeJS.Timeout | undefined
   const stuckTimer = setTimeout(() => child.kill('SIGABRT'), STUCK_MS)
-  child.stderr.setEncoding('utf8').on('data', chunk => {
-    errors += chunk
-  })
   child.stdout.setEncoding('utf8').on('data', chunk => {
     output += chunk
     if (killBy === undefined || !output.includes(`${order.from}\n`)) return
     killTimer ??= setTimeout(() => child.kill(killBy), order.afterMs)
   })
   child.stdin.write(`${JSON.stringify(order)}\n`)
-  return new Promise<Omit<Death, 'isOutOfMemory'>>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code, signal) => {
-      clearTimeout(killTimer)
-      clearTimeout(stuckTimer)
-      // What stands behind the last line break was cut by the end.
-      const all = output.split('\n').slice(0, -1)
-      const lines = all.slice(all.indexOf('open') + 1)
-      resolve({ lines: all.includes('open') ? lines : [], signal, code, errors })
-    })
-  })
+  const { code, signal, errors } = await closed
+  clearTimeout(killTimer)
+  clearTimeout(stuckTimer)
+  // What stands behind the last line break was cut by the end.
+  const all = output.split('\n').slice(0, -1)
+  const lines = all.slice(all.indexOf('open') + 1)
+  return { lines: all.includes('open') ? lines : [], signal, code, errors }
 }

@@ -127,6 +127,13 @@ const COMMIT = ['write group of segment', 'sync segment']
 const ZEROS = ['open new segment', 'write zeros of new segment']
 const HEADER = ['write header of new segment', 'sync new segment']
 const PREPARE = [...ZEROS, ...HEADER]
+/** What is done beside a commit is asked for when its write is. */
+const beside = ([write, ...sync]: readonly string[], [first, ...rest]: readonly string[]) => [
+  write,
+  first,
+  ...sync,
+  ...rest,
+]
 /** The files are read, and what the verdict relies upon is synced, before the manifest is told. */
 const OPENING = [
   ...['open MANIFEST', 'read MANIFEST', 'list', 'open segment', 'read segment'],
@@ -174,7 +181,7 @@ const PROCEDURES: readonly Procedure[] = [
   },
   {
     name: 'rotation',
-    steps: [...COMMIT, ...PREPARE, 'syncDirectory', ...UPDATE, 'write group of new segment'],
+    steps: [...beside(COMMIT, PREPARE), 'syncDirectory', ...UPDATE, 'write group of new segment'],
     async make() {
       const one = await started()
       await one.add(1)
@@ -197,9 +204,7 @@ const PROCEDURES: readonly Procedure[] = [
   {
     name: 'rotation into a recycled file',
     steps: [
-      ...COMMIT,
-      'rename segment',
-      ...HEADER,
+      ...beside(COMMIT, ['rename segment', ...HEADER]),
       'syncDirectory',
       ...UPDATE,
       'write group of new segment',
@@ -297,11 +302,11 @@ const PROCEDURES: readonly Procedure[] = [
   {
     name: 'clean close',
     steps: [
-      'open new segment',
+      'write zeros of segment',
       'write group of segment',
-      'write zeros of new segment',
       'sync segment',
-      'unlink new segment',
+      'write header of segment',
+      'unlink segment',
       ...UPDATE,
     ],
     async make() {
