@@ -373,7 +373,10 @@ export class CommitQueue {
     this.#parts.onCommitted()
     this.#leftThingsToDo = true
     // Promises are resolved, and nobody has gone on yet.
-    if (overlap.isOtherHalf(this.#open?.count ?? 0)) this.#cut()
+    if (overlap.isOtherHalf(this.#open?.count ?? 0)) {
+      this.#cut()
+      overlap.goOn()
+    }
     this.#scheduleCut()
   }
 

@@ -10,18 +10,20 @@
  * ```
  *
  * In turns there is one commit where there would be two: that is the faster way as long as callers do little. Where
- * what they do between two appends takes longer than a commit, the disk waits for most of the time.
+ * what they do between two appends takes as long as a good part of a commit, the disk waits for them, and no rule tells
+ * which way is faster: it depends on how long the records are, too. So both are tried (trial.ts).
  */
 import { performance } from 'node:perf_hooks'
+import { Trial } from './trial.ts'
 
 /**
- * `auto`: at once where callers are measured to take longer than {@link WORTH} commits. Not for a simulated disk,
- * whose runs depend on no time.
+ * `auto`: at once where that is measured to be faster, with callers who take longer than {@link WORTH_TRYING} commits. Not
+ * for a simulated disk, whose runs depend on no time.
  */
 export type OverlapMode = 'auto' | 'always' | 'never'
 
-/** Two commits are what it costs; up to there it loses (docs/DECISIONS.md). */
-const WORTH = 2
+/** Two commits instead of one are what it costs: below, it loses (docs/DECISIONS.md). */
+const WORTH_TRYING = 1 / 2
 /** A commit that is noticed late, behind what callers did meanwhile, tells nothing of the disk: the shortest
  *  of late counts, and is forgotten by so much with each commit. */
 const FORGET = 1.02
@@ -40,7 +42,9 @@ export class Overlap {
   /** Means, of commits: milliseconds until all who were told have appended again, and records. */
   #workMs = 0
   #workRecords = 1
+  /** Commits that said that it is worth a trial, less those that said no; between 0 and twice {@link VOTES}. */
   #votes = 0
+  readonly #trial = new Trial()
   /** Records of the commit that came back last, and when; 0: their callers have gone on. */
   #told = 0
   #toldAt = 0
@@ -69,9 +73,23 @@ export class Overlap {
     this.#commitMs = Math.min(ms, this.#commitMs * FORGET)
     this.#records = records + open
     const workMs = (this.#workMs / this.#workRecords) * this.#records
-    const isWorth = workMs > WORTH * this.#commitMs && this.#records > 1
-    this.#votes = isWorth ? this.#votes + 1 : 0
-    this.#isOn = this.#mode === 'always' || (this.#mode === 'auto' && this.#votes >= VOTES)
+    const isWorthTrying = this.#records > 1 && workMs > WORTH_TRYING * this.#commitMs
+    this.#votes = Math.min(Math.max(0, this.#votes + (isWorthTrying ? 1 : -1)), 2 * VOTES)
+    this.#isOn = this.#mode === 'always' || (this.#mode === 'auto' && this.#gains(now, records))
+  }
+
+  #gains(now: number, records: number): boolean {
+    if (this.#votes < VOTES) {
+      this.#trial.interrupt()
+      return false
+    }
+    this.#trial.committed(now, records)
+    return this.#trial.takesOther
+  }
+
+  /** The other half is with the disk, and those who were told go on only now. */
+  goOn(): void {
+    this.#toldAt = this.#now()
   }
 
   /** All who were told have done what they do, and have appended again. */

@@ -17,12 +17,22 @@ class Measured {
     this.overlap = new Overlap(mode, () => this.#ms)
   }
 
-  /** A commit of so many records, others waiting meanwhile; then their callers' work. */
-  commit({ took = 1, records = 10, open = 0, workEach = 0 }): void {
-    this.#ms += took
+  /** A commit of so many records, others waiting meanwhile, some of it beside work before; then its callers' work. */
+  commit({ took = 1, beside = 0, records = 10, open = 0, workEach = 0 }): void {
+    this.#ms += took - beside
     this.overlap.committed(this.#ms, took, records, open)
     this.#ms += workEach * records
     this.overlap.wentOn()
+  }
+
+  /** One of 10 records, with so many ms of other work before the callers go on, which is told or not. */
+  commitThen(otherMs: number, goesOn: boolean): boolean {
+    this.#ms += 1
+    this.overlap.committed(this.#ms, 1, 10, 0)
+    this.#ms += otherMs
+    if (goesOn) this.overlap.goOn()
+    this.overlap.wentOn()
+    return this.overlap.isOn
   }
 
   times(count: number, commit: Parameters<Measured['commit']>[0]): boolean {
@@ -31,57 +41,95 @@ class Measured {
   }
 }
 
-t.test('at once where callers take longer than two commits', async t => {
-  for (const [workEach, isOn] of [
-    [0, false],
-    [0.01, false],
-    [0.19, false],
-    [0.21, true],
-    [5, true],
+/** In turns 10 records take a commit of 1 ms and their callers' work; at once 5 take `atOnceMs`. */
+function run(measured: Measured, commits: number, workEach: number, atOnceMs: number): number {
+  let atOnce = 0
+  for (let i = 0; i < commits; i++) {
+    if (measured.overlap.isOn) {
+      atOnce++
+      measured.commit({ records: 5, open: 5, workEach, took: atOnceMs, beside: 5 * workEach })
+    } else measured.commit({ workEach })
+  }
+  return atOnce
+}
+
+/** Commits behind which the first comparison is over, and the next one has not begun. */
+const DECIDED = 400
+/** So many that both ways have been tried, more than once. */
+const LONG = 1000
+
+t.test('where callers take longer than half a commit both ways are tried', async t => {
+  for (const [workEach, atOnceMs, isOn] of [
+    [0.06, 0.7, true],
+    [0.06, 0.9, false],
+    [0.15, 1.1, true],
+    [0.15, 1.3, false],
+    [0.15, 2, false],
+    [1, 5.1, true],
   ] as const) {
-    t.equal(new Measured().times(100, { workEach }), isOn, `${workEach} ms each, of 10`)
-    t.equal(new Measured('never').times(100, { workEach }), false)
+    const measured = new Measured()
+    t.ok(run(measured, LONG, workEach, atOnceMs) > 0)
+    t.equal(measured.overlap.isOn, isOn, `${workEach} ms each, at once ${atOnceMs} ms for 5`)
+    t.equal(new Measured('never').times(LONG, { workEach }), false)
     t.equal(new Measured('always').times(1, { workEach }), true)
   }
   t.equal(new Measured().overlap.isOn, false, 'not before the first')
   t.equal(new Measured('always').overlap.isOn, false)
 })
 
+t.test('where they take less, nothing is tried', async t => {
+  for (const workEach of [0, 0.01, 0.045]) {
+    t.equal(run(new Measured(), 10 * LONG, workEach, 0.1), 0, `${workEach} ms each`)
+  }
+  t.equal(run(new Measured(), LONG, 0.055, 0.1) > 0, true)
+  // One is not halved.
+  t.equal(new Measured().times(LONG, { records: 1, workEach: 5 }), false)
+})
+
 t.test('all callers count: those that wait, too', async t => {
   const measured = new Measured()
-  measured.times(100, { records: 5, open: 5, workEach: 0.3 })
-  t.equal(measured.overlap.isOn, true)
-  measured.times(100, { records: 5, open: 0, workEach: 0.3 })
-  t.equal(measured.overlap.isOn, false)
+  let tried = 0
+  const commit = { records: 5, open: 5, workEach: 0.08 }
+  for (let i = 0; i < LONG; i++) if (measured.times(1, commit)) tried++
+  t.ok(tried > 0, 'ten take 0.8 ms')
+  tried = 0
+  const alone = new Measured()
+  for (let i = 0; i < LONG; i++) if (alone.times(1, { ...commit, open: 0 })) tried++
+  t.equal(tried, 0, 'five take 0.4 ms')
 })
 
 t.test(
   'a commit that is noticed late is not taken for a slow disk, but a slow disk is',
   async t => {
     const measured = new Measured()
-    measured.times(50, { took: 1, workEach: 1 })
+    run(measured, DECIDED, 0.2, 1.1)
+    t.equal(measured.overlap.isOn, true)
     // What callers did stood in the way of noticing it.
-    t.equal(measured.times(20, { took: 10, workEach: 1 }), true)
-    t.equal(measured.times(500, { took: 10, workEach: 1 }), false, 'it takes that long for good')
-    t.equal(measured.times(8, { took: 1, workEach: 1 }), true, 'and no longer')
+    t.equal(measured.times(20, { took: 10, workEach: 0.2 }), true)
+    t.equal(measured.times(500, { took: 10, workEach: 0.2 }), false, 'it takes that long for good')
   },
 )
 
-t.test('the first commits of a process decide nothing, nor does a lone caller', async t => {
+t.test('callers that change what they do are looked at again', async t => {
   const measured = new Measured()
-  // One record, and all that is done for the first time.
-  measured.commit({ records: 1, workEach: 20 })
-  t.equal(measured.times(7, { records: 64, workEach: 0.001 }), false)
-  t.equal(measured.times(1000, { records: 64, workEach: 0.001 }), false)
-  t.equal(new Measured().times(7, { workEach: 5 }), false)
-  t.equal(new Measured().times(1000, { records: 1, workEach: 5 }), false, 'one is not halved')
+  run(measured, DECIDED, 0.2, 1.1)
+  t.equal(measured.overlap.isOn, true)
+  t.equal(measured.times(50, { workEach: 0.001 }), false)
+  t.equal(measured.times(50, { workEach: 0.2 }), true, 'the choice stands')
 })
 
-t.test('callers that change what they do are measured again', async t => {
-  const measured = new Measured()
-  t.equal(measured.times(50, { workEach: 1 }), true)
-  t.equal(measured.times(50, { workEach: 0.01 }), false)
-  t.equal(measured.times(50, { workEach: 1 }), true)
+t.test('what is done for the other half is no work of the callers', async t => {
+  for (const [goesOn, tries] of [
+    [true, false],
+    [false, true],
+  ] as const) {
+    const measured = new Measured()
+    let tried = 0
+    for (let i = 0; i < LONG; i++) {
+      if (measured.commitThen(0.8, goesOn)) tried++
+    }
+    t.equal(tried > 0, tries)
+  }
 })
 
 t.test('halves', async t => {
@@ -209,7 +257,7 @@ onEachEngine(
   'callers that work hard: nothing is lost, and more commits are made',
   async (t, engine) => {
     const groups: number[] = []
-    for (const overlap of ['never', 'auto'] as const) {
+    for (const overlap of ['never', 'auto', 'always'] as const) {
       const path = temporaryDirectory(t)
       const log = await Log.open(path, { engine, overlap, segmentSize: 8 * 1024 * KIB })
       let count = 0
@@ -230,8 +278,8 @@ onEachEngine(
       t.equal(found.length, count)
       await again.close()
     }
-    const [never, auto] = groups
-    t.comment(`groups a record: ${never.toFixed(4)} in turns, ${auto.toFixed(4)} measured`)
-    t.ok(auto > never, 'halves are groups of their own')
+    const [never, , always] = groups
+    t.comment(`groups a record: ${never.toFixed(4)} in turns, ${always.toFixed(4)} at once`)
+    t.ok(always > never, 'halves are groups of their own')
   },
 )

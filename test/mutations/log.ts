@@ -4,6 +4,7 @@ import type { Mutation } from './mutation.ts'
 const tests = ['test/log/recycle.test.ts']
 const stuck = ['test/log/stuck.test.ts']
 const modes = ['test/log/commit-modes.test.ts']
+const trial = ['test/log/trial.test.ts']
 const overlap = ['test/log/overlap.test.ts']
 const sync = ['test/log/sync-choice.test.ts']
 const batches = ['test/log/batches.test.ts']
@@ -246,8 +247,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'overlap',
     name: 'the other half waits for those who are told',
     file: queue,
-    from: 'if (overlap.isOtherHalf(this.#open?.count ?? 0)) this.#cut()',
-    to: '',
+    from: '      this.#cut()\n      overlap.goOn()\n',
+    to: '      overlap.goOn()\n',
     tests: overlap,
   },
   {
@@ -268,11 +269,51 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'overlap',
-    name: 'the first commits of a process decide',
+    name: 'callers who do little are halved to see',
     file: 'src/log/overlap.ts',
-    from: 'this.#votes >= VOTES',
-    to: 'this.#votes >= 1',
+    from: 'if (this.#votes < VOTES)',
+    to: "if (this.#mode === 'never')",
     tests: overlap,
+  },
+  {
+    rule: 'overlap',
+    name: 'what is done for the other half counts as work of the callers',
+    file: 'src/log/overlap.ts',
+    from: '    this.#toldAt = this.#now()\n',
+    to: '',
+    tests: overlap,
+  },
+  {
+    rule: 'overlap',
+    name: 'the way that was tried is taken',
+    file: 'src/log/trial.ts',
+    from: 'median(other) > WINS_FROM * median(usual)',
+    to: 'true',
+    tests: trial,
+  },
+  {
+    rule: 'overlap',
+    name: 'each way is measured once',
+    file: 'src/log/trial.ts',
+    from: 'const TURNS = 5',
+    to: 'const TURNS = 1',
+    tests: trial,
+  },
+  {
+    rule: 'overlap',
+    name: 'a choice stands for ever',
+    file: 'src/log/trial.ts',
+    from: 'if (--this.#untilComparison <= 0)',
+    to: 'if (this.#pause === FIRST_PAUSE && --this.#untilComparison <= 0)',
+    tests: trial,
+  },
+  {
+    rule: 'overlap',
+    name: 'half of a comparison counts when what is done has changed',
+    file: 'src/log/trial.ts',
+    from: '    this.#rates = undefined\n    this.#takesOther = false\n',
+    to: '',
+    tests: trial,
   },
   {
     rule: 'overlap',

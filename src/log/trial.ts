@@ -1,0 +1,80 @@
+/**
+ * Whether to do something in another way where no rule tells which one is faster: both take turns for a while,
+ * and the one that got more records to the disk is taken, until they are compared again.
+ */
+
+/** Commits behind each change of the way that do not count: the callers have to fall into step. */
+const SETTLING = 4
+/** Commits of a turn that do. */
+const MEASURED = 24
+/** Turns each way. Their median counts: a collection or a slow commit falls into one of them. */
+const TURNS = 5
+/** The other way has to be faster by so much. */
+const WINS_FROM = 1.03
+/** Commits between two comparisons: at first, and at most. Each one doubles it. */
+const FIRST_PAUSE = 64
+const LONGEST_PAUSE = 8192
+
+export class Trial {
+  #takesOther = false
+  #pause = FIRST_PAUSE
+  #untilComparison = FIRST_PAUSE
+  /** Records a millisecond, turn by turn, this way and the other one; while they are compared. */
+  #rates: { readonly usual: number[]; readonly other: number[] } | undefined
+  #commits = 0
+  #records = 0
+  #from = 0
+
+  /** Whether the next records are to go the other way. */
+  get takesOther(): boolean {
+    return this.#takesOther
+  }
+
+  /** A commit is durable. @param now milliseconds */
+  committed(now: number, records: number): void {
+    if (this.#rates === undefined) {
+      if (--this.#untilComparison <= 0) this.#begin()
+      return
+    }
+    this.#commits++
+    this.#records += records
+    if (this.#commits === SETTLING) {
+      this.#from = now
+      this.#records = 0
+    }
+    if (this.#commits < SETTLING + MEASURED) return
+    this.#rates[this.#takesOther ? 'other' : 'usual'].push(this.#records / (now - this.#from))
+    if (this.#rates.usual.length === TURNS && this.#rates.other.length === TURNS) this.#decide()
+    else this.#nextTurn()
+  }
+
+  /** What is done has changed, and nothing that was measured tells of it. A choice stands until the next comparison. */
+  interrupt(): void {
+    if (this.#rates === undefined) return
+    this.#rates = undefined
+    this.#takesOther = false
+    this.#untilComparison = this.#pause
+  }
+
+  #begin(): void {
+    this.#rates = { usual: [], other: [] }
+    this.#nextTurn()
+  }
+
+  #nextTurn(): void {
+    this.#takesOther = !this.#takesOther
+    this.#commits = 0
+  }
+
+  #decide(): void {
+    const { usual, other } = this.#rates!
+    this.#takesOther = median(other) > WINS_FROM * median(usual)
+    this.#rates = undefined
+    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE)
+    this.#untilComparison = this.#pause
+  }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]
+}
