@@ -7,8 +7,10 @@
 const SETTLING = 4
 /** Commits of a turn that do. */
 const MEASURED = 24
-/** Turns each way. Their median counts: a collection or a slow commit falls into one of them. */
-const TURNS = 5
+/** Turns each way in a comparison. */
+const TURNS = 3
+/** Turns each way, those of comparisons before too, whose median counts: a collection or a slow commit falls into one. */
+const REMEMBERED = 9
 /** The other way has to be faster by so much. */
 const WINS_FROM = 1.03
 /** Commits between two comparisons: at first, and at most. Each one doubles it. */
@@ -19,8 +21,10 @@ export class Trial {
   #takesOther = false
   #pause = FIRST_PAUSE
   #untilComparison = FIRST_PAUSE
-  /** Records a millisecond, turn by turn, this way and the other one; while they are compared. */
-  #rates: { readonly usual: number[]; readonly other: number[] } | undefined
+  /** Records a millisecond, turn by turn, the last ones. */
+  #rates: { readonly usual: number[]; readonly other: number[] } = { usual: [], other: [] }
+  /** To come of a comparison; 0: there is none now. */
+  #turns = 0
   #commits = 0
   #records = 0
   #from = 0
@@ -32,7 +36,7 @@ export class Trial {
 
   /** A commit is durable. @param now milliseconds */
   committed(now: number, records: number): void {
-    if (this.#rates === undefined) {
+    if (this.#turns === 0) {
       if (--this.#untilComparison <= 0) this.#begin()
       return
     }
@@ -43,21 +47,26 @@ export class Trial {
       this.#records = 0
     }
     if (this.#commits < SETTLING + MEASURED) return
-    this.#rates[this.#takesOther ? 'other' : 'usual'].push(this.#records / (now - this.#from))
-    if (this.#rates.usual.length === TURNS && this.#rates.other.length === TURNS) this.#decide()
+    const rates = this.#rates[this.#takesOther ? 'other' : 'usual']
+    rates.push(this.#records / (now - this.#from))
+    if (rates.length > REMEMBERED) rates.shift()
+    this.#turns--
+    if (this.#turns === 0) this.#decide()
     else this.#nextTurn()
   }
 
   /** What is done has changed, and nothing that was measured tells of it. A choice stands until the next comparison. */
   interrupt(): void {
-    if (this.#rates === undefined) return
-    this.#rates = undefined
-    this.#takesOther = false
-    this.#untilComparison = this.#pause
+    if (this.#turns > 0) {
+      this.#turns = 0
+      this.#takesOther = false
+      this.#untilComparison = this.#pause
+    }
+    if (this.#rates.usual.length > 0) this.#rates = { usual: [], other: [] }
   }
 
   #begin(): void {
-    this.#rates = { usual: [], other: [] }
+    this.#turns = 2 * TURNS
     this.#nextTurn()
   }
 
@@ -67,9 +76,8 @@ export class Trial {
   }
 
   #decide(): void {
-    const { usual, other } = this.#rates!
+    const { usual, other } = this.#rates
     this.#takesOther = median(other) > WINS_FROM * median(usual)
-    this.#rates = undefined
     this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE)
     this.#untilComparison = this.#pause
   }

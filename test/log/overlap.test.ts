@@ -54,7 +54,7 @@ function run(measured: Measured, commits: number, workEach: number, atOnceMs: nu
 }
 
 /** Commits behind which the first comparison is over, and the next one has not begun. */
-const DECIDED = 400
+const DECIDED = 250
 /** So many that both ways have been tried, more than once. */
 const LONG = 1000
 
