@@ -4,8 +4,9 @@
  * One commit (a chain of write and fdatasync) is in flight at a time, unless `commitsInFlight` says more;
  * while it is, the next group fills: the sync in flight is the batching window. When it completes, the
  * group's waiters are told, the callers that were waiting append again, and only behind them the next
- * group is cut, sealed and submitted; where they take long, half of them at a time (overlap.ts). A group that ran full
- * has no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
+ * group is cut, sealed and submitted; where they take long, half of them at a time (overlap.ts). What else a commit
+ * entails (figures, the next segment) comes behind that: the disk has something to do then. A group that ran full has
+ * no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
  */
 import { performance } from 'node:perf_hooks'
 import type { RiologError } from '../errors.ts'

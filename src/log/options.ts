@@ -56,8 +56,8 @@ export interface LogOptions {
   commitsInFlight?: number | undefined
   /**
    * Whether callers and the disk work at the same time, half of the callers on the disk while the others go on, or
-   * in turns, all of them sharing each commit. `auto` measures: at once where what callers do between two appends takes
-   * longer than two commits; auto.
+   * in turns, all of them sharing each commit. `auto` tries both where what callers do between two appends takes longer
+   * than three quarters of a commit, and takes the faster one; auto.
    */
   overlap?: 'auto' | 'always' | 'never' | undefined
   /**

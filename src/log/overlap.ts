@@ -23,7 +23,7 @@ import { Trial } from './trial.ts'
 export type OverlapMode = 'auto' | 'always' | 'never'
 
 /** Two commits instead of one are what it costs: below, it loses (docs/DECISIONS.md). */
-const WORTH_TRYING = 1 / 2
+const WORTH_TRYING = 3 / 4
 /** A commit that is noticed late, behind what callers did meanwhile, tells nothing of the disk: the shortest
  *  of late counts, and is forgotten by so much with each commit. */
 const FORGET = 1.02

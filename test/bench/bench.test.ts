@@ -10,6 +10,7 @@ import { runCallbackLoop, runClosedLoop } from '../../bench/closed-loop.ts'
 import { machineOf } from '../../bench/machine.ts'
 import { arrivals, runOpenLoop } from '../../bench/open-loop.ts'
 import { cpuOf, cpusOf, place } from '../../bench/placement.ts'
+import { buildC, numbers, run } from '../../bench/ring/children.ts'
 import { median, percentile, quantile, ratios, spread } from '../../bench/statistics.ts'
 import { Children } from '../../bench/suite/children.ts'
 import type { CaseResult, Contender, Figures } from '../../bench/suite/contender.ts'
@@ -28,6 +29,7 @@ import {
 } from '../../bench/suite/workloads.ts'
 import { temporaryDirectory } from '../support/engines.ts'
 
+const PAGE_FIGURES = ['touches', 'pauses', 'pausedUs', 'seconds'] as const
 const OPTIONS = { quick: true, rounds: 1, milliseconds: 30, seed: 1 }
 
 t.test('medians, quartiles and percentiles', async t => {
@@ -138,6 +140,19 @@ t.test('a process is placed for a round, and is free to go', async t => {
     return t.same(new Set(cpus), new Set([undefined]))
   t.ok(cpus[0] !== cpus[1], 'one after the other')
   t.ok(cpus.every(cpu => cpusOf(before).includes(cpu!)))
+})
+
+t.test('the time of touches is told of small pages and of huge ones', async t => {
+  const { path, absent } = buildC('pages', temporaryDirectory(t))
+  if (absent !== undefined) return void t.pass('pages.c', { skip: absent })
+  for (const kind of ['small', 'huge']) {
+    const line = await run([path, '4', kind, '20'], 10)
+    const { touches, pauses, pausedUs, seconds } = numbers(line, ...PAGE_FIGURES)
+    t.ok(touches >= 8 && touches % 8 === 0, `${touches} touches`)
+    t.ok(seconds >= 0.02 && pausedUs / 1e6 <= seconds)
+    t.ok(pauses === 0 ? pausedUs === 0 : pausedUs > 20 * pauses)
+  }
+  await t.rejects(run([path, '0', 'small', '20'], 10))
 })
 
 t.test('contenders take turns, and one that fails has no row', async t => {

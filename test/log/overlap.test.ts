@@ -58,10 +58,10 @@ const DECIDED = 250
 /** So many that both ways have been tried, more than once. */
 const LONG = 1000
 
-t.test('where callers take longer than half a commit both ways are tried', async t => {
+t.test('where callers take longer than three quarters of a commit both ways are tried', async t => {
   for (const [workEach, atOnceMs, isOn] of [
-    [0.06, 0.7, true],
-    [0.06, 0.9, false],
+    [0.08, 0.8, true],
+    [0.08, 0.95, false],
     [0.15, 1.1, true],
     [0.15, 1.3, false],
     [0.15, 2, false],
@@ -78,10 +78,10 @@ t.test('where callers take longer than half a commit both ways are tried', async
 })
 
 t.test('where they take less, nothing is tried', async t => {
-  for (const workEach of [0, 0.01, 0.045]) {
+  for (const workEach of [0, 0.01, 0.07]) {
     t.equal(run(new Measured(), 10 * LONG, workEach, 0.1), 0, `${workEach} ms each`)
   }
-  t.equal(run(new Measured(), LONG, 0.055, 0.1) > 0, true)
+  t.equal(run(new Measured(), LONG, 0.08, 0.1) > 0, true)
   // One is not halved.
   t.equal(new Measured().times(LONG, { records: 1, workEach: 5 }), false)
 })
