@@ -31,9 +31,7 @@ export class ArenaPool {
   /** How many there are, made or not. */
   readonly count: number
   readonly #arenaBytes: number
-  /** The last one given is the first one taken. Counted here: an array that pops its last element drops its memory. */
-  readonly #free: (Arena | undefined)[] = []
-  #freeCount = 0
+  readonly #free: Arena[] = []
   #unmade: number
 
   constructor(count: number, arenaBytes: number) {
@@ -44,7 +42,7 @@ export class ArenaPool {
 
   /** How many can be taken now. */
   get available(): number {
-    return this.#freeCount + this.#unmade
+    return this.#free.length + this.#unmade
   }
 
   get limitBytes(): number {
@@ -57,10 +55,8 @@ export class ArenaPool {
 
   /** Only while one is {@link available}, which bounds the memory. */
   take(): Arena {
-    if (this.#freeCount === 0) this.#make()
-    const arena = this.#free[--this.#freeCount]!
-    this.#free[this.#freeCount] = undefined
-    return arena
+    if (this.#free.length === 0) this.#make()
+    return this.#free.pop()!
   }
 
   #make(): void {
@@ -68,12 +64,12 @@ export class ArenaPool {
     const made = Math.min(isAlone ? 1 : ARENAS_TOGETHER, this.#unmade)
     const buffer = allocateBuffer(made * this.#arenaBytes)
     for (let i = made - 1; i >= 0; i--) {
-      this.give(new Arena(buffer, i * this.#arenaBytes, this.#arenaBytes))
+      this.#free.push(new Arena(buffer, i * this.#arenaBytes, this.#arenaBytes))
     }
     this.#unmade -= made
   }
 
   give(arena: Arena): void {
-    this.#free[this.#freeCount++] = arena
+    this.#free.push(arena)
   }
 }

@@ -13,7 +13,6 @@ import type { RiologError } from '../errors.ts'
 import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
 import type { Arena, ArenaPool } from './arena-pool.ts'
-import { Fifo } from './fifo.ts'
 import type { Health } from './health.ts'
 import type { CommitMetrics } from './metrics.ts'
 import type { Overlap } from './overlap.ts'
@@ -64,16 +63,16 @@ export class CommitQueue {
   /** The end of everything appended, up to the open group. */
   #position: number
   #open: PendingGroup | undefined
-  readonly #closed = new Fifo<PendingGroup>()
+  readonly #closed: PendingGroup[] = []
   /** Submitted and not yet known to be durable, in the order of their LSNs. */
-  readonly #inFlight = new Fifo<PendingGroup>()
+  readonly #inFlight: PendingGroup[] = []
   /** How many the disk has not answered; also after a poison. */
   #unanswered = 0
   #submitted = 0
   /** The group whose delay is running. */
   #delayed: PendingGroup | undefined
   /** Synced groups of a batch that is not durable yet: until it is, they are read from memory. */
-  readonly #unfinished = new Fifo<PendingGroup>()
+  readonly #unfinished: PendingGroup[] = []
   #cutScheduled = false
   #leftThingsToDo = false
   /** Resolvers of those who wait for the durable LSN to move. */
@@ -136,8 +135,7 @@ export class CommitQueue {
 
   lastPending(): PendingGroup | undefined {
     if (this.#open && this.#open.count > 0) return this.#open
-    const behind = this.#closed.length > 0 ? this.#closed : this.#inFlight
-    return behind.length > 0 ? behind.at(behind.length - 1) : undefined
+    return this.#closed.at(-1) ?? this.#inFlight.at(-1)
   }
 
   /** Records go into this one from now on; the one before it has been closed. */
@@ -227,16 +225,16 @@ export class CommitQueue {
   beforeAppend(): void {
     const { health, overlap } = this.#parts
     while (this.#closed.length > 0 && this.#mayGo() && health.poison === undefined) {
-      this.#submit(this.#closed.shift(), true)
+      this.#submit(this.#closed.shift()!, true)
     }
     if (!overlap.isOn || this.#closed.length > 0) return
-    if (this.#unanswered > 0) this.#inFlight.at(0).segment.file.letGoOn()
+    if (this.#unanswered > 0) this.#inFlight[0].segment.file.letGoOn()
     else if (overlap.isHalf(this.#open?.count ?? 0)) this.#cut()
   }
 
   /** Whether a commit of the oldest closed group may be in flight now; without one, of the open group. */
   #mayGo(): boolean {
-    const isLarge = this.#closed.length > 0 && this.#closed.at(0).fill >= LARGE_GROUP_BYTES
+    const isLarge = this.#closed.length > 0 && this.#closed[0].fill >= LARGE_GROUP_BYTES
     const most = this.#parts.commitsInFlight ?? (isLarge ? LARGE_COMMITS_IN_FLIGHT : 1)
     return this.#unanswered < most
   }
@@ -305,8 +303,9 @@ export class CommitQueue {
     while (this.#mayGo() && health.poison === undefined) {
       const ranFull = this.#closed.length > 0
       if (!ranFull && this.#mayCut(this.#open)) this.closeOpen()
-      if (this.#closed.length === 0) return
-      this.#submit(this.#closed.shift(), ranFull)
+      const group = this.#closed.shift()
+      if (group === undefined) return
+      this.#submit(group, ranFull)
     }
   }
 
@@ -366,7 +365,7 @@ export class CommitQueue {
     // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
     // one of the two: so a commit counts when all those came back good that were in flight beside it.
     while (this.#inFlight.length > 0) {
-      const oldest = this.#inFlight.at(0)
+      const [oldest] = this.#inFlight
       if (oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo) break
       this.#inFlight.shift()
       this.#onDurable(oldest, now)
@@ -399,6 +398,6 @@ export class CommitQueue {
     group.waiters.resolveAll()
     this.#unfinished.push(group)
     if (this.#insideBatch) return
-    while (this.#unfinished.length > 0) this.#parts.arenas.give(this.#unfinished.shift().arena)
+    while (this.#unfinished.length > 0) this.#parts.arenas.give(this.#unfinished.shift()!.arena)
   }
 }

@@ -1,7 +1,6 @@
 /** What the commit pipeline does, measured group by group: a few clock readings for each sync. */
 import { channel } from 'node:diagnostics_channel'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
-import { Fifo } from './fifo.ts'
 
 /** Of durations in microseconds, of sizes in bytes or records; to three digits. */
 export interface Distribution {
@@ -132,7 +131,7 @@ export class CommitMetrics {
   #writtenBytes = 0
   #histograms: Histograms | undefined
   /** Durable, and not yet in the figures. */
-  readonly #uncounted = new Fifo<Committed>()
+  readonly #uncounted: Committed[] = []
 
   constructor(path: string) {
     this.#path = path
@@ -146,7 +145,7 @@ export class CommitMetrics {
 
   /** Takes some microseconds, so it is called when the disk has something to do. */
   count(): void {
-    while (this.#uncounted.length > 0) this.#count(this.#uncounted.shift())
+    while (this.#uncounted.length > 0) this.#count(this.#uncounted.shift()!)
   }
 
   #count(group: Committed): void {

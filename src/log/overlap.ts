@@ -29,7 +29,7 @@ const WORTH_TRYING = 3 / 4
 const FORGET = 1.02
 /** Of the newest measurement in the mean of callers' work. */
 const NEWEST = 1 / 8
-/** So many commits, one after the other, have to say so: the first ones of a process take longer than any later. */
+/** So many more commits have to say so than not: the first ones of a process take longer than any later. */
 const VOTES = 8
 /** Where less than this part waits to be written when a commit comes back, the halves are cut anew. */
 const LEAST_PART = 1 / 4

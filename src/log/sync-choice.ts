@@ -9,6 +9,7 @@
  */
 import type { EngineName, SyncMode } from '../disk/disk.ts'
 import { KIB } from '../segment/format.ts'
+import { median } from './median.ts'
 
 /** How commits become durable: `log.info().sync`. */
 export interface SyncReport {
@@ -113,9 +114,4 @@ export class SyncChoice {
     this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE)
     this.#untilComparison = this.#pause
   }
-}
-
-/** Of nothing: infinite. */
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.POSITIVE_INFINITY
 }

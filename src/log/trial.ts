@@ -2,6 +2,7 @@
  * Whether to do something in another way where no rule tells which one is faster: both take turns for a while,
  * and the one that got more records to the disk is taken, until they are compared again.
  */
+import { median } from './median.ts'
 
 /** Commits behind each change of the way that do not count: the callers have to fall into step. */
 const SETTLING = 4
@@ -81,8 +82,4 @@ export class Trial {
     this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE)
     this.#untilComparison = this.#pause
   }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]
 }
