@@ -87,6 +87,13 @@ export const SOCKET_OPTION = {
   keepAlive: 6,
 } as const
 
+/** Words that `BusyPoll` shares with native/napi/busy_poll_binding.cpp. */
+export const BUSY_POLL = { wanted: 0, running: 1, words: 2 } as const
+
+export interface BusyPollBinding {
+  start(): void
+}
+
 export type FileCallback = (result: number) => void
 
 /** What native/napi exports; the order and meaning of arguments stand beside each function there. */
@@ -104,6 +111,7 @@ export interface Addon {
     sqThreadCpu: number,
     onCompletions: (count: number) => void,
   ) => RingBinding
+  readonly BusyPoll: new (area: ArrayBuffer, mostMicroseconds: number) => BusyPollBinding
   allocate(bytes: number): NativeMemory | undefined
   viewOf(handle: object): ArrayBuffer
   detach(buffer: ArrayBuffer): void

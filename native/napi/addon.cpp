@@ -9,6 +9,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exportMemory(env, exports);
   exportFraming(env, exports);
   exportFiles(env, exports);
+  exportBusyPoll(env, exports);
 #if defined(__linux__)
   exportSockets(env, exports);
   exportRing(env, exports);

@@ -48,6 +48,7 @@ Napi::Value makeView(Napi::Env env, Memory* memory);
 void exportMemory(Napi::Env env, Napi::Object exports);
 void exportFraming(Napi::Env env, Napi::Object exports);
 void exportFiles(Napi::Env env, Napi::Object exports);
+void exportBusyPoll(Napi::Env env, Napi::Object exports);
 void exportSockets(Napi::Env env, Napi::Object exports);
 void exportRing(Napi::Env env, Napi::Object exports);
 

@@ -1,12 +1,11 @@
 // A Ring for one JavaScript thread: requests and completions pass through ArrayBuffers that both
 // sides see, and the ring's fd is polled by the thread's own event loop.
 #include <cerrno>
-#include <cstdlib>
 #include <memory>
 
 #include "addon.h"
 #include "core/ring.h"
-#include "uv_poll.h"
+#include "uv_handle.h"
 
 namespace riolog::binding {
 
@@ -26,21 +25,12 @@ constexpr int kRoundsPerTurn = 16;
 // all at once, the callers' work and the device's would not overlap (docs/DECISIONS.md).
 constexpr size_t kReadsPerRound = 4;
 
-class RingBinding;
-
-// What libuv and the environment know of a ring. It outlives the binding, which may be collected:
-// libuv closes a handle one turn after uv_close, and the cleanup hook can run until then.
-struct Poll {
-  uv_poll_s* handle;
-  napi_async_cleanup_hook_handle cleanup;
-  RingBinding* owner;  // nullptr once the handle is being closed
-};
-
 class RingBinding : public Napi::ObjectWrap<RingBinding> {
  public:
   static Napi::Function define(Napi::Env env);
   explicit RingBinding(const Napi::CallbackInfo& info);
   ~RingBinding() override;
+  void onEnvironmentEnd();
 
  private:
   Napi::Value submit(const Napi::CallbackInfo& info);
@@ -65,9 +55,8 @@ class RingBinding : public Napi::ObjectWrap<RingBinding> {
   Napi::Value removeBufferGroup(const Napi::CallbackInfo& info);
   Napi::Value viewOfBufferGroup(const Napi::CallbackInfo& info);
 
+  using Poll = LoopHandle<RingBinding, uv_poll_s>;
   static void onReadable(uv_poll_s* poll, int status, int events);
-  static void onEnvironmentEnd(napi_async_cleanup_hook_handle handle, void* data);
-  static void onPollClosed(uv_handle_s* handle);
 
   bool startPolling(Napi::Env env, int* error);
   size_t gather(bool* wake, size_t mostReads = SIZE_MAX);
@@ -169,43 +158,20 @@ RingBinding::RingBinding(const Napi::CallbackInfo& info)
 }
 
 bool RingBinding::startPolling(Napi::Env env, int* error) {
-  uv_loop_s* loop = nullptr;
-  if (napi_get_uv_event_loop(env, &loop) != napi_ok) {
-    *error = EINVAL;
-    return false;
-  }
-  auto* handle = static_cast<uv_poll_s*>(std::calloc(1, uv_handle_size(kUvPollType)));
-  if (handle == nullptr) {
-    *error = ENOMEM;
-    return false;
-  }
-  if (const int status = uv_poll_init(loop, handle, ring_->fd()); status != 0) {
-    std::free(handle);
-    *error = -status;
-    return false;
-  }
-  poll_ = new Poll{handle, nullptr, this};
-  uv_handle_set_data(asHandle(handle), poll_);
-  uv_poll_start(handle, kUvReadable, onReadable);
-  uv_unref(asHandle(handle));
-  napi_add_async_cleanup_hook(env, onEnvironmentEnd, poll_, &poll_->cleanup);
+  const auto init = [this](uv_loop_s* loop, uv_poll_s* handle) {
+    return uv_poll_init(loop, handle, ring_->fd());
+  };
+  poll_ = Poll::open(env, kUvPollType, this, init, error);
+  if (poll_ == nullptr) return false;
+  uv_poll_start(poll_->get(), kUvReadable, onReadable);
   return true;
-}
-
-// Frees the poll handle and lets the environment end.
-void RingBinding::onPollClosed(uv_handle_s* handle) {
-  auto* poll = static_cast<Poll*>(uv_handle_get_data(handle));
-  napi_remove_async_cleanup_hook(poll->cleanup);
-  delete poll;
-  std::free(handle);
 }
 
 // The poll is stopped before the fd is closed, as libuv demands.
 void RingBinding::shutDown() {
   if (poll_ != nullptr) {
-    poll_->owner = nullptr;
-    uv_poll_stop(poll_->handle);
-    uv_close(asHandle(poll_->handle), onPollClosed);
+    uv_poll_stop(poll_->get());
+    poll_->close();
     poll_ = nullptr;
   }
   ring_.reset();
@@ -216,11 +182,9 @@ void RingBinding::shutDown() {
   }
 }
 
-void RingBinding::onEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
-  RingBinding* self = static_cast<Poll*>(data)->owner;
-  if (self == nullptr) return;  // onPollClosed is on its way
-  if (self->ring_ != nullptr) self->ring_->drain(kTeardownDrainMs);
-  self->shutDown();
+void RingBinding::onEnvironmentEnd() {
+  if (ring_ != nullptr) ring_->drain(kTeardownDrainMs);
+  shutDown();
 }
 
 RingBinding::~RingBinding() { shutDown(); }
@@ -232,10 +196,10 @@ void RingBinding::holdLoop() {
   if (wanted == held_ || poll_ == nullptr) return;
   held_ = wanted;
   if (wanted) {
-    uv_ref(asHandle(poll_->handle));
+    poll_->ref();
     Ref();
   } else {
-    uv_unref(asHandle(poll_->handle));
+    poll_->unref();
     Unref();
   }
 }
@@ -288,7 +252,7 @@ void RingBinding::deliver() {
 }
 
 void RingBinding::onReadable(uv_poll_s* poll, int, int) {
-  RingBinding* self = static_cast<Poll*>(uv_handle_get_data(asHandle(poll)))->owner;
+  RingBinding* self = Poll::ownerOf(poll);
   if (self != nullptr) self->deliver();
 }
 

@@ -5,6 +5,7 @@
  * Errors are `SystemError`s (errno, syscall), whatever the engine.
  */
 import type { NativeMemory } from '../native.ts'
+import type { BusyPoll } from './busy-poll.ts'
 import type { Clock } from './clock.ts'
 
 /** How a disk is reached; `simulated` is the one of `riolog/crash`. */
@@ -30,6 +31,10 @@ export interface Disk {
   readonly engine: EngineName
   /** What all timers of those who wait for this disk run on. */
   readonly clock: Clock
+  /** Keeps this thread awake for what comes soon; undefined where nothing sleeps. */
+  readonly busyPoll: BusyPoll | undefined
+  /** Why it had better not be used unasked. */
+  readonly doubtsBusyPoll: string | undefined
 
   /**
    * Opens a directory; with `create` it and its missing parents are made, each made durable.

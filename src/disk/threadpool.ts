@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import { fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
+import { doubtsBusyPoll, EVENT_LOOP_BUSY_POLL } from './busy-poll.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
@@ -13,6 +14,8 @@ type Done = (error: Error | undefined) => void
 export class ThreadPoolDisk implements Disk {
   readonly engine = 'threadpool'
   readonly clock = SYSTEM_CLOCK
+  readonly busyPoll = EVENT_LOOP_BUSY_POLL
+  readonly doubtsBusyPoll = doubtsBusyPoll()
 
   async openDirectory(path: string, create: { mode: number } | undefined): Promise<DiskDirectory> {
     if (create) makeDirectories(path, create.mode)

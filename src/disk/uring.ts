@@ -13,6 +13,7 @@ import {
 import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
 import { KIB } from '../segment/format.ts'
+import { doubtsBusyPoll, EVENT_LOOP_BUSY_POLL } from './busy-poll.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'
@@ -44,6 +45,8 @@ async function releaseQueue(): Promise<void> {
 export class UringDisk implements Disk {
   readonly engine = 'uring'
   readonly clock = SYSTEM_CLOCK
+  readonly busyPoll = EVENT_LOOP_BUSY_POLL
+  readonly doubtsBusyPoll = doubtsBusyPoll()
   /** @internal For tests that look at the SQEs. */
   readonly queue: RequestQueue
   #closed = false

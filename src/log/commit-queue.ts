@@ -9,15 +9,16 @@
  * no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
  */
 import { performance } from 'node:perf_hooks'
+import type { BusyPoll } from '../disk/busy-poll.ts'
 import type { RiologError } from '../errors.ts'
 import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'
 import type { Arena, ArenaPool } from './arena-pool.ts'
+import type { CommitWayChoice } from './commit-way.ts'
 import type { Health } from './health.ts'
 import type { CommitMetrics } from './metrics.ts'
 import type { Overlap } from './overlap.ts'
 import type { PendingGroup } from './pending-group.ts'
-import type { SyncChoice } from './sync-choice.ts'
 
 export interface CommitQueueParts {
   readonly alignment: number
@@ -25,7 +26,8 @@ export interface CommitQueueParts {
   readonly end: number
   /** Undefined: one, but more of groups that ran full at {@link LARGE_GROUP_BYTES} or beyond. */
   readonly commitsInFlight: number | undefined
-  readonly sync: SyncChoice
+  readonly ways: CommitWayChoice
+  readonly busyPoll: BusyPoll | undefined
   readonly overlap: Overlap
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number
@@ -324,31 +326,41 @@ export class CommitQueue {
   }
 
   #submit(group: PendingGroup, ranFull: boolean): void {
-    const { health, sync } = this.#parts
+    const { health, ways, busyPoll } = this.#parts
     this.#isStreaming = ranFull && group.fill >= LARGE_GROUP_BYTES
     this.#inFlight.push(group)
     if (!this.#seal(group)) return
     group.submittedAt = performance.now()
     group.sequence = ++this.#submitted
-    group.sync = sync.next(group.writtenBytes)
+    group.way = ways.next(group.writtenBytes)
+    if (group.way.busyPoll) busyPoll?.begin()
     this.#unanswered++
     health.asked()
     this.#commit(group)
   }
 
   #commit(group: PendingGroup): void {
-    const { arena, segment, lsn, writtenBytes, sync } = group
+    const { arena, segment, lsn, writtenBytes, way } = group
     const done = (error: Error | undefined) => this.#onCommitted(group, error)
     try {
-      segment.file.commit(arena.buffer, arena.offset, writtenBytes, lsn - segment.base, sync, done)
+      segment.file.commit(
+        arena.buffer,
+        arena.offset,
+        writtenBytes,
+        lsn - segment.base,
+        way!.sync,
+        done,
+      )
     } catch (error) {
       done(error as Error)
     }
   }
 
   #onCommitted(group: PendingGroup, error: Error | undefined): void {
-    const { health } = this.#parts
+    const { health, ways, overlap, busyPoll } = this.#parts
+    const way = group.way!
     this.#unanswered--
+    if (way.busyPoll) busyPoll?.end()
     health.answered()
     if (error !== undefined) health.fail(error)
     if (health.poison !== undefined) {
@@ -356,10 +368,9 @@ export class CommitQueue {
       return
     }
     group.besideUpTo = this.#submitted
-    const { overlap, sync } = this.#parts
     const now = performance.now()
     const ms = now - group.submittedAt
-    sync.committed(group.sync, group.writtenBytes, ms)
+    ways.committed(way, group.writtenBytes, ms)
     overlap.committed(now, ms, group.count, this.#open?.count ?? 0)
     const landedUpTo = this.#lastLanded()
     // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to

@@ -3,6 +3,7 @@ import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, type PoisonedError, RiologError } from '../errors.ts'
 import { checkFormat } from '../segment/format.ts'
 import { Codec } from './codec.ts'
+import { type CommitReport, CommitWayChoice } from './commit-way.ts'
 import { Follower } from './follower.ts'
 import { type Limits, limitsOf } from './limits.ts'
 import { deadOf, type LiveSegment } from './live-chain.ts'
@@ -33,7 +34,6 @@ import {
 import { ReverseScan } from './reverse-scan.ts'
 import { BatchScan, Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
-import { SyncChoice, type SyncReport } from './sync-choice.ts'
 import { traced } from './tracing.ts'
 import type { WhenDurable } from './waiters.ts'
 import { Writer } from './writer.ts'
@@ -79,7 +79,7 @@ export interface LogInfo {
   /** The longest record that it takes, in bytes. */
   readonly maxRecordBytes: number
   /** How commits become durable, and what decided it. */
-  readonly sync: SyncReport
+  readonly commits: CommitReport
   /** Everything before it is durable. */
   readonly durableLsn: number
   /** Records before it have been trimmed. */
@@ -112,7 +112,7 @@ export class Log {
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
   readonly #pins = new Pins()
-  readonly #sync: SyncChoice
+  readonly #ways: CommitWayChoice
   readonly #events: DurableEvents
   #closing: Promise<void> | undefined
 
@@ -127,7 +127,10 @@ export class Log {
     this.#follower = follower
     this.#opened = opened
     const { directory, manifest, manifestFile, chain, highestNumber } = opened
-    this.#sync = new SyncChoice(options.sync, disk.engine, directory.doubtsDsync)
+    this.#ways = new CommitWayChoice(options, disk.engine, {
+      dsync: directory.doubtsDsync,
+      busyPoll: disk.doubtsBusyPoll,
+    })
     this.#events = new DurableEvents(chain)
     this.#limits = limitsOf(manifest, options.maxBufferedBytes, codec.overhead)
     this.#reader = new Reader(
@@ -156,7 +159,8 @@ export class Log {
         maxGroupBytes: options.maxGroupBytes,
         commitsInFlight: options.commitsInFlight,
         maxDelayMs: options.maxDelayMs,
-        sync: this.#sync,
+        ways: this.#ways,
+        busyPoll: disk.busyPoll,
         // A simulated run depends on no time.
         overlap:
           disk.engine === 'simulated' && options.overlap === 'auto' ? 'never' : options.overlap,
@@ -685,7 +689,7 @@ export class Log {
       segmentSize,
       alignment,
       maxRecordBytes: this.maxRecordBytes,
-      sync: this.#sync.report,
+      commits: this.#ways.report,
       durableLsn: this.durableLsn,
       trimLsn,
       segments: chain.segments.filter(isLive).map(({ header, base }) => ({

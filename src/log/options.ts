@@ -44,10 +44,18 @@ export interface LogOptions {
   /**
    * How a commit becomes durable: `fdatasync` behind each write, or `dsync` (RWF_DSYNC, pwritev2(2)).
    * `auto` takes the one whose commits are faster just now, and compares them again now and then; `dsync` only
-   * on ext4 and XFS, which keep it in the kernel itself. `log.info().sync` tells. Where a file system has no
+   * on ext4 and XFS, which keep it in the kernel itself. `log.info().commits` tells. Where a file system has no
    * RWF_DSYNC, `dsync` poisons at the first commit (EOPNOTSUPP); auto.
    */
   sync?: 'auto' | 'fdatasync' | 'dsync' | undefined
+  /**
+   * Whether the thread's event loop asks for a commit's completion again and again while one is awaited, for up to a
+   * millisecond, or sleeps until it is woken. Timers and sockets are served either way, other threads and processes go
+   * first (sched_yield(2)); what it costs is a CPU that would have been idle. `auto` polls where that makes commits
+   * faster by a tenth or more, compares again now and then, and never does under a quota of CPU time (cgroups(7));
+   * `log.info().commits` tells; auto.
+   */
+  busyPoll?: 'auto' | 'always' | 'never' | undefined
   /**
    * Commits that the disk may have at once, from 1 to 16. By default 1, but 4 for groups that ran full at
    * 512 KiB or more: so it was the fastest on the disks that we measured. What comes back good counts only
@@ -144,6 +152,7 @@ const schema = z.strictObject({
     .max(MIB)
     .default(MIB),
   sync: z.enum(['auto', 'fdatasync', 'dsync']).default('auto'),
+  busyPoll: z.enum(['auto', 'always', 'never']).default('auto'),
   commitsInFlight: z.number().int().min(1).max(16).optional(),
   overlap: z.enum(['auto', 'always', 'never']).default('auto'),
   maxDelayMs: z.number().min(0).max(1000).default(0),

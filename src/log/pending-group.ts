@@ -1,6 +1,5 @@
 /** A group on its way to the disk: filled by append, sealed when it is submitted, kept until durable. */
 import { performance } from 'node:perf_hooks'
-import type { SyncMode } from '../disk/disk.ts'
 import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import {
   BATCH_NONE,
@@ -13,6 +12,7 @@ import {
   sealRecords,
 } from '../segment/group.ts'
 import type { Arena } from './arena-pool.ts'
+import type { CommitWay } from './commit-way.ts'
 import type { Fragments } from './fragments.ts'
 import type { LiveSegment } from './live-chain.ts'
 import type { Waiters } from './waiters.ts'
@@ -41,7 +41,7 @@ export class PendingGroup {
   /** Headers and padding included; known once it is sealed. */
   writtenBytes = 0
   /** How it becomes durable; decided when it is submitted. */
-  sync: SyncMode = 'fdatasync'
+  way: CommitWay | undefined
   /** Its place among all that were submitted. */
   sequence = 0
   /** The last that was submitted when this one's commit came back good; 0: it has not. */

@@ -3,6 +3,8 @@
  * no native call; the queue commits that group (commit-queue.ts), and the segment that it lies in is
  * followed by the next (current-segment.ts).
  */
+
+import type { BusyPoll } from '../disk/busy-poll.ts'
 import type { Clock } from '../disk/clock.ts'
 import type { DiskDirectory } from '../disk/disk.ts'
 import { type PoisonedError, RiologError } from '../errors.ts'
@@ -13,6 +15,7 @@ import { fillGroup } from './batch-filling.ts'
 import { type BatchLayout, type Cut, type Dimensions, isLong, layOut } from './batch-layout.ts'
 import type { Codec, Packed } from './codec.ts'
 import { CommitQueue } from './commit-queue.ts'
+import type { CommitWayChoice } from './commit-way.ts'
 import { CurrentSegment, type Fork } from './current-segment.ts'
 import { Fragments } from './fragments.ts'
 import { Health } from './health.ts'
@@ -26,7 +29,6 @@ import { PendingGroup, readPending } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { SegmentMaker } from './segment-maker.ts'
 import { SegmentSupply } from './segment-supply.ts'
-import type { SyncChoice } from './sync-choice.ts'
 import type { Reject, Resolve, WhenDurable } from './waiters.ts'
 import { type WaitingAppend, WaitingRoom } from './waiting-room.ts'
 
@@ -43,7 +45,8 @@ export interface WriterParts {
   /** The longest group that is cut, unless a single record is longer. */
   readonly maxGroupBytes: number
   readonly commitsInFlight: number | undefined
-  readonly sync: SyncChoice
+  readonly ways: CommitWayChoice
+  readonly busyPoll: BusyPoll | undefined
   readonly overlap: OverlapMode
   /** Milliseconds that a group is held open for more records while the disk is idle; 0: not at all. */
   readonly maxDelayMs: number

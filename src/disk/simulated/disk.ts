@@ -21,6 +21,8 @@ export class SimulatedDisk implements Disk {
   /** What it is made of. */
   readonly device: SimulatedDevice
   readonly clock: Clock
+  readonly busyPoll = undefined
+  readonly doubtsBusyPoll = undefined
   readonly #scheduler: Scheduler
   readonly #randomBytes: (count: number) => Uint8Array
 
