@@ -7,12 +7,14 @@
 //   commit ingest PATH RECORDS BYTES                 all of them, and one sync at the end
 //
 // In the first two one commit is in flight at a time, and what is appended meanwhile is the next group: a
-// linked chain (write, then fdatasync), or after `--dsync` one write by RWF_DSYNC. Prints a line of JSON.
+// linked chain (write, then fdatasync), or after `--dsync` one write by RWF_DSYNC. After `--poll` the first one
+// asks again and again instead of sleeping, and lets others go first. Prints a line of JSON.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <math.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,10 +147,17 @@ static uint32_t reap(const struct Ring* r) {
   return count;
 }
 
+/** Whether a thread that waits stays awake. */
+static int polls = 0;
+
 static void waitFor(const struct Ring* r, uint32_t completions) {
   uint32_t got = reap(r);
   while (got < completions) {
-    enter(r, 0, completions - got);
+    if (polls) {
+      sched_yield();  // On its way back the kernel posts what is done (IORING_SETUP_COOP_TASKRUN).
+    } else {
+      enter(r, 0, completions - got);
+    }
     got += reap(r);
   }
 }
@@ -382,10 +391,14 @@ static void ingest(struct Tally* t, int fd, double records, uint32_t bytes) {
 }
 
 int main(int argc, char** argv) {
-  if (argc > 1 && strcmp(argv[1], "--dsync") == 0) {
-    perCommit = 1;
-    argv++;
-    argc--;
+  for (; argc > 1 && strncmp(argv[1], "--", 2) == 0; argv++, argc--) {
+    if (strcmp(argv[1], "--dsync") == 0) {
+      perCommit = 1;
+    } else if (strcmp(argv[1], "--poll") == 0) {
+      polls = 1;
+    } else {
+      return 2;
+    }
   }
   if (argc < 5) return 2;
   const char* path = argv[2];

@@ -73,7 +73,7 @@ function headerOf({ started, minutes, again, options, machine, versions }: Resul
     [
       '`C on raw io_uring` writes the same groups (headers and padding, too) by one linked chain of write and fdatasync, over a file full of zeros; no checksums. `C, RWF_DSYNC` does so by one write that is durable by itself, which `riolog` finds out to be the faster way on this disk, too; targets are judged by the better of both.',
       '`riolog` is a log that grows, and so writes the zeros of its next segments meanwhile; `riolog, trimmed` gives up what it has sealed, and takes its files again.',
-      '`riolog, callbacks` gives `append` a callback instead of awaiting `appendDurable`; `riolog, thread pool` does without io_uring. Targets are judged by `riolog` alone, or for ingest and scans by the better of `append` and `appendBatch`, `scan` and `scanBatches`.',
+      '`riolog, callbacks` gives `append` a callback instead of awaiting `appendDurable`; `riolog, thread pool` does without io_uring; `riolog, busy poll` and `C, RWF_DSYNC, busy poll` do not sleep while they wait for a commit. Targets are judged by `riolog` alone, or for ingest and scans by the better of `append` and `appendBatch`, `scan` and `scanBatches`.',
       '`node:fs` is group commit in JavaScript over a FileHandle: O_DIRECT, over a file full of zeros, no checksums.',
       '`fio` with one caller writes 4 KiB and calls fdatasync, by system calls that wait; its p50 is the sum of the medians of both.',
       '`better-sqlite3`: WAL, synchronous=FULL, a transaction for what comes in one turn; `lmdb`: put and flushed; `classic-level` and `rocksdb`: batches with sync of what comes meanwhile.',

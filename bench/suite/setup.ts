@@ -25,6 +25,9 @@ import type { YcsbSettings } from './tasks/ycsb.ts'
 
 export const C = 'C on raw io_uring'
 export const C_DSYNC = 'C, RWF_DSYNC'
+export const C_POLLED = 'C, RWF_DSYNC, busy poll'
+/** Ways to commit, and what the C program is told for each. */
+const C_FLAGS = { [C]: [], [C_DSYNC]: ['--dsync'], [C_POLLED]: ['--dsync', '--poll'] } as const
 export const FIO = 'fio'
 export const PEERS = ['better-sqlite3', 'lmdb', 'classic-level', 'rocksdb'] as const
 
@@ -108,16 +111,15 @@ export class Setup {
     return this.#children.start(task, settings)
   }
 
-  /** The C program: a process for each round. @param sync how its groups become durable */
-  c(bytes: number, load: Load, sync: 'fdatasync' | 'dsync' = 'fdatasync'): Contender {
-    const flags = sync === 'dsync' ? ['--dsync'] : []
+  /** The C program: a process for each round. */
+  c(bytes: number, load: Load, name: keyof typeof C_FLAGS = C): Contender {
     const path = join(this.folder, 'c.bin')
     const measure = async (round: number): Promise<Figures> => {
       const args = argumentsOf(load, path, bytes, round)
       const seconds = load.kind === 'ingest' ? 10 : load.milliseconds / 1000
       const placed = (pid: number | undefined) => place(pid, round)
       const line = lastLine(
-        await run([this.#c.path, ...flags, ...args], seconds, undefined, placed),
+        await run([this.#c.path, ...C_FLAGS[name], ...args], seconds, undefined, placed),
       )
       const figures = numbers(line, 'operations', 'seconds', 'cpuSeconds', 'writtenBytes')
       return {
@@ -129,7 +131,7 @@ export class Setup {
       }
     }
     const start = async () => ({ measure, close: async () => {} })
-    return { name: sync === 'dsync' ? C_DSYNC : C, absent: this.#c.absent, start }
+    return { name, absent: this.#c.absent, start }
   }
 
   /** @param options is called when it starts: what it needs may not be possible here */

@@ -25,6 +25,7 @@ export interface Store {
 export type StoreName =
   | 'riolog'
   | 'riolog, trimmed'
+  | 'riolog, busy poll'
   | 'riolog, thread pool'
   | 'riolog, appendBatch'
   | 'riolog, callbacks'
@@ -46,6 +47,8 @@ export function openStore(name: StoreName, directory: string, peers: Peers): Pro
 const STORES: Record<StoreName, (directory: string, peers: Peers) => Promise<Store>> = {
   riolog: directory => openRiolog(directory, { recycledSegments: 0 }),
   'riolog, trimmed': openTrimmed,
+  'riolog, busy poll': directory =>
+    openRiolog(directory, { recycledSegments: 0, busyPoll: 'always' }),
   'riolog, thread pool': directory =>
     openRiolog(directory, { recycledSegments: 0, engine: 'threadpool' }),
   'riolog, appendBatch': openBatches,

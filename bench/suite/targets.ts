@@ -3,7 +3,7 @@ import { median, ratios, spread } from '../statistics.ts'
 import type { CaseResult, Row } from './contender.ts'
 import { figuresOf, type Results, rowOf } from './results.ts'
 import type { SectionName } from './sections/index.ts'
-import { C, C_DSYNC, FIO, PEERS } from './setup.ts'
+import { C, C_DSYNC, C_POLLED, FIO, PEERS } from './setup.ts'
 import { DISTRIBUTIONS, type Distribution } from './workloads.ts'
 
 export interface Verdict {
@@ -23,7 +23,7 @@ interface Bound {
 }
 
 const RIOLOG = 'riolog'
-const ALSO = ['trimmed', 'callbacks', 'thread pool']
+const ALSO = ['trimmed', 'callbacks', 'busy poll', 'thread pool']
 /** What an opening reads beside groups: two blocks a segment, and the manifest. */
 const WALK_MIB = 2 * (4096 / 2 ** 20)
 const REST_MIB = 1
@@ -120,7 +120,7 @@ function ycsb(result: CaseResult | undefined, distribution: Distribution): Verdi
   return compare(result, what, 'perSecond', peer, { least: 2 }, 'riolog-kv')
 }
 
-/** Of both ways to become durable, since riolog takes the better one, too. */
+/** Of both ways to become durable, since riolog takes the better one, too. Neither polls. */
 function bestC(result: CaseResult | undefined, figure: string, best: 'most' | 'least'): string {
   return bestOf(result, figure, best, [C, C_DSYNC]) ?? C
 }
@@ -159,12 +159,14 @@ function compare(
   const show = (parts: number[] | undefined) =>
     parts === undefined ? '' : `${median(parts).toFixed(2)} (${spread(parts)})`
   const parts = partsOf(rowOf(result, name))
-  const also = [...ALSO.map(way => [way, `${RIOLOG}, ${way}`]), ['C itself', C]].flatMap(
-    ([way, of]) => {
-      const others = of === base ? undefined : partsOf(rowOf(result, of))
-      return others === undefined ? [] : [`${way} ${median(others).toFixed(2)}`]
-    },
-  )
+  const also = [
+    ...ALSO.map(way => [way, `${RIOLOG}, ${way}`]),
+    ['C itself', C],
+    ['C, busy poll', C_POLLED],
+  ].flatMap(([way, of]) => {
+    const others = of === base ? undefined : partsOf(rowOf(result, of))
+    return others === undefined ? [] : [`${way} ${median(others).toFixed(2)}`]
+  })
   const reached = show(parts) + (parts !== undefined && name !== RIOLOG ? `, ${name}` : '')
   return {
     what,

@@ -50,10 +50,10 @@ export interface LogOptions {
   sync?: 'auto' | 'fdatasync' | 'dsync' | undefined
   /**
    * Whether the thread's event loop asks for a commit's completion again and again while one is awaited, for up to a
-   * millisecond, or sleeps until it is woken. Timers and sockets are served either way, other threads and processes go
-   * first (sched_yield(2)); what it costs is a CPU that would have been idle. `auto` polls where that makes commits
+   * millisecond, instead of sleeping until it is woken. Timers and sockets are served either way, other threads and
+   * processes go first (sched_yield(2)); it costs a CPU that would have been idle. `auto` polls where that makes commits
    * faster by a tenth or more, compares again now and then, and never does under a quota of CPU time (cgroups(7));
-   * `log.info().commits` tells; auto.
+   * `log.info().commits` tells. docs/GUIDE.md says when it pays; never.
    */
   busyPoll?: 'auto' | 'always' | 'never' | undefined
   /**
@@ -152,7 +152,7 @@ const schema = z.strictObject({
     .max(MIB)
     .default(MIB),
   sync: z.enum(['auto', 'fdatasync', 'dsync']).default('auto'),
-  busyPoll: z.enum(['auto', 'always', 'never']).default('auto'),
+  busyPoll: z.enum(['auto', 'always', 'never']).default('never'),
   commitsInFlight: z.number().int().min(1).max(16).optional(),
   overlap: z.enum(['auto', 'always', 'never']).default('auto'),
   maxDelayMs: z.number().min(0).max(1000).default(0),

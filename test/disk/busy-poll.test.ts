@@ -72,6 +72,15 @@ t.test('what never comes keeps nobody awake', async t => {
   t.ok((await sleptDuring(() => setTimeout(20))) > 0)
 })
 
+t.test('what is there keeps nobody awake', async t => {
+  const awake = await awakeIn(async () => {
+    EVENT_LOOP_BUSY_POLL.begin()
+    EVENT_LOOP_BUSY_POLL.end()
+    await readdir('/proc')
+  })
+  t.ok(awake < HALF, `awake ${awake} times`)
+})
+
 t.test('sockets and timers are served meanwhile', async t => {
   const server = createServer(socket => socket.pipe(socket)).listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -252,7 +252,7 @@ t.test('both syncs are tested on a simulated disk, whose runs depend on no time'
 
 onEachEngine(t, 'a log that has compared says so, and keeps each record', async (t, engine) => {
   const path = temporaryDirectory(t)
-  const log = await Log.open(path, { engine })
+  const log = await Log.open(path, { engine, busyPoll: 'auto' })
   const before = log.info().commits
   t.match(before, { sync: 'fdatasync', busyPoll: false })
   for (let i = 0; i < 200; i++) await log.appendDurable(record(i))
@@ -287,7 +287,7 @@ t.test('in a comparison each commit is one or the other', async t => {
   const reason = await whyNoRing()
   if (reason !== undefined) return void t.pass('needs io_uring', { skip: reason })
   const disk = new UringDisk()
-  const log = await Log.openOn(disk, temporaryDirectory(t), checkOptions({ busyPoll: 'never' }))
+  const log = await Log.openOn(disk, temporaryDirectory(t), checkOptions({}))
   if (log.info().commits.doubts !== undefined) {
     await log.close()
     return void t.pass('needs ext4 or XFS', { skip: 'the temporary directory is on another one' })

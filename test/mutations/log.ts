@@ -6,12 +6,13 @@ const stuck = ['test/log/stuck.test.ts']
 const modes = ['test/log/commit-modes.test.ts']
 const trial = ['test/log/trial.test.ts']
 const overlap = ['test/log/overlap.test.ts']
-const sync = ['test/log/sync-choice.test.ts']
+const sync = ['test/log/commit-way.test.ts']
+const poll = ['test/disk/busy-poll.test.ts']
 const batches = ['test/log/batches.test.ts']
 const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/health.ts'
 const queue = 'src/log/commit-queue.ts'
-const choice = 'src/log/sync-choice.ts'
+const choice = 'src/log/commit-way.ts'
 const scan = 'src/log/scan.ts'
 const current = 'src/log/current-segment.ts'
 const writer = 'src/log/writer.ts'
@@ -327,15 +328,15 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'sync',
     name: 'RWF_DSYNC is taken where a file system may not keep it',
     file: choice,
-    from: 'this.#measures = isAuto && !this.#takesTurns && doubt === undefined',
-    to: 'this.#measures = isAuto && !this.#takesTurns',
+    from: "doubts.dsync === undefined ? ['fdatasync', 'dsync'] : ['fdatasync']",
+    to: "['fdatasync', 'dsync']",
     tests: sync,
   },
   {
     rule: 'sync',
     name: 'what starves is kept until the next comparison',
     file: choice,
-    from: "if (mode === 'dsync' && this.#starves(ms)) this.#decide('fdatasync')",
+    from: 'if (!this.#isComparing && way === this.#current) this.#end(this.#best())',
     to: '',
     tests: sync,
   },
@@ -351,16 +352,16 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'sync',
     name: 'a commit that starves once is held against it for ever',
     file: choice,
-    from: 'isSlow ? this.#starvedCommits + 1 : 0',
-    to: 'isSlow ? this.#starvedCommits + 1 : this.#starvedCommits',
+    from: 'isSlow ? way.starved + 1 : 0',
+    to: 'isSlow ? way.starved + 1 : way.starved',
     tests: sync,
   },
   {
     rule: 'sync',
     name: 'the slower way is taken',
     file: choice,
-    from: 'if (ratio < WINS_BELOW)',
-    to: 'if (ratio > WINS_BELOW)',
+    from: 'way.cost < best.cost ? way : best',
+    to: 'way.cost > best.cost ? way : best',
     tests: sync,
   },
   {
@@ -375,16 +376,112 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'sync',
     name: 'a long transfer counts',
     file: choice,
-    from: 'if (!this.#measures || bytes >= LARGE_BYTES) return',
-    to: 'if (!this.#measures) return',
+    from: 'this.#ways.length === 1 || bytes >= LARGE_BYTES) return',
+    to: 'this.#ways.length === 1) return',
     tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'a way that starves stays in the comparison',
+    file: choice,
+    from: '    } while (way.isOut)',
+    to: '    } while (false)',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'a way that starved is never tried again',
+    file: choice,
+    from: '      way.isOut = false\n',
+    to: '',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'a way that is about as good is taken',
+    file: choice,
+    from: '!current.isOut && best.cost >= WINS_BELOW * current.cost',
+    to: 'false',
+    tests: sync,
+  },
+  {
+    rule: 'busy poll',
+    name: 'polling is free',
+    file: choice,
+    from: '(this.busyPoll ? BUSY_POLL_COUNTS : 1)',
+    to: '1',
+    tests: sync,
+  },
+  {
+    rule: 'busy poll',
+    name: 'a quota is no doubt',
+    file: choice,
+    from: 'isSimulated || doubts.busyPoll !== undefined ? [false] : [false, true]',
+    to: 'isSimulated ? [false] : [false, true]',
+    tests: sync,
+  },
+  {
+    rule: 'busy poll',
+    name: 'a quota of a group around is not looked for',
+    file: 'src/disk/busy-poll.ts',
+    from: 'count >= 0; count--',
+    to: 'count >= parts.length; count--',
+    tests: poll,
+  },
+  {
+    rule: 'busy poll',
+    name: 'it never ends',
+    file: 'src/disk/busy-poll.ts',
+    from: 'if (this.#awaited === 0) this.#words[BUSY_POLL.wanted] = 0',
+    to: '',
+    tests: poll,
+  },
+  {
+    rule: 'busy poll',
+    name: 'the first of several that comes ends it',
+    file: 'src/disk/busy-poll.ts',
+    from: 'if (this.#awaited === 0) this.#words',
+    to: 'this.#words',
+    tests: poll,
+  },
+  {
+    rule: 'busy poll',
+    name: 'each wish looks like the one before',
+    file: 'src/disk/busy-poll.ts',
+    from: '(this.#wish + 1) >>> 0 || 1',
+    to: '1',
+    tests: poll,
+  },
+  {
+    rule: 'busy poll',
+    name: 'what never comes is polled for',
+    file: 'native/napi/busy_poll_binding.cpp',
+    from: 'return uv_hrtime() < until_;',
+    to: 'return true;',
+    tests: poll,
+  },
+  {
+    rule: 'busy poll',
+    name: 'a worker that polls ends with its handle open',
+    file: 'native/napi/busy_poll_binding.cpp',
+    from: 'void BusyPoll::onEnvironmentEnd() { shutDown(); }',
+    to: 'void BusyPoll::onEnvironmentEnd() {}',
+    tests: poll,
+  },
+  {
+    rule: 'busy poll',
+    name: 'a commit that failed is awaited for ever',
+    file: queue,
+    from: '    if (way.busyPoll) busyPoll?.end()\n    health.answered()\n    if (error !== undefined) health.fail(error)\n',
+    to: '    health.answered()\n    if (error !== undefined) health.fail(error)\n    else if (way.busyPoll) busyPoll?.end()\n',
+    tests: poll,
   },
   {
     rule: 'sync',
     name: 'the commit is not asked for by what was chosen',
     file: queue,
-    from: 'lsn - segment.base, sync, done)',
-    to: "lsn - segment.base, 'fdatasync', done)",
+    from: 'way!.sync,',
+    to: "'fdatasync',",
     tests: sync,
   },
   {

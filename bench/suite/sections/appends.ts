@@ -1,7 +1,7 @@
 /** Durable appends, ingest, bandwidth and open-loop latency. */
 import { fioPercentile } from '../../fio.ts'
 import type { Case, Contender } from '../contender.ts'
-import { PEERS, type Setup } from '../setup.ts'
+import { C_DSYNC, C_POLLED, PEERS, type Setup } from '../setup.ts'
 import type { StoreName } from '../stores.ts'
 import type { Load } from '../tasks/appends.ts'
 
@@ -22,9 +22,9 @@ export const durable = (setup: Setup) =>
         const stores = [...STORES]
         // With few callers a promise costs nothing beside the disk.
         if (callers >= 64) stores.push('riolog, callbacks')
-        if (bytes === 128) stores.push('riolog, thread pool')
+        if (bytes === 128) stores.push('riolog, busy poll', 'riolog, thread pool')
         const contenders = all(setup, bytes, load, stores)
-        contenders.push(setup.c(bytes, load, 'dsync'))
+        contenders.push(setup.c(bytes, load, C_DSYNC), setup.c(bytes, load, C_POLLED))
         if (callers === 1 && bytes <= 1024) contenders.push(writeAndSync(setup))
         yield { title: `${callers} x ${bytes} B`, parameters: { callers, bytes }, contenders }
       }
