@@ -4,8 +4,9 @@
  *
  * Errors are `SystemError`s (errno, syscall), whatever the engine.
  */
+
+import type { BusyPoll } from '../busy-poll.ts'
 import type { NativeMemory } from '../native.ts'
-import type { BusyPoll } from './busy-poll.ts'
 import type { Clock } from './clock.ts'
 
 /** How a disk is reached; `simulated` is the one of `riolog/crash`. */

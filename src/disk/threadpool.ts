@@ -2,9 +2,9 @@
 
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
+import { doubtsBusyPoll, EVENT_LOOP_BUSY_POLL } from '../busy-poll.ts'
 import { fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
-import { doubtsBusyPoll, EVENT_LOOP_BUSY_POLL } from './busy-poll.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'

@@ -1,5 +1,6 @@
 /** The engine on io_uring. All logs of a thread share one ring. */
 import { randomBytes } from 'node:crypto'
+import { doubtsBusyPoll, EVENT_LOOP_BUSY_POLL } from '../busy-poll.ts'
 import { errnoName, SystemError } from '../errors.ts'
 import {
   IORING_FSYNC_DATASYNC,
@@ -13,7 +14,6 @@ import {
 import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
 import { KIB } from '../segment/format.ts'
-import { doubtsBusyPoll, EVENT_LOOP_BUSY_POLL } from './busy-poll.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'

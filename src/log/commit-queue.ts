@@ -9,7 +9,7 @@
  * no more records to wait for, and most of its commit is the transfer: a large one goes to the disk beside others.
  */
 import { performance } from 'node:perf_hooks'
-import type { BusyPoll } from '../disk/busy-poll.ts'
+import type { BusyPoll } from '../busy-poll.ts'
 import type { RiologError } from '../errors.ts'
 import { KIB } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST } from '../segment/group.ts'

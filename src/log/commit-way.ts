@@ -129,6 +129,11 @@ export class CommitWayChoice {
     }
   }
 
+  /** Whether the event loop is kept awake, as far as is known now. */
+  get busyPolls(): boolean {
+    return this.#current.busyPoll
+  }
+
   /** How the next commit is made. @param bytes that it writes */
   next(bytes: number): CommitWay {
     if (this.#takesTurns) return this.#nextInTurn()

@@ -138,6 +138,7 @@ export class Log {
       codec,
       () => this.trimLsn,
       () => this.durableLsn,
+      () => (this.#ways.busyPolls ? disk.busyPoll : undefined),
     )
     this.#pool = new RecyclePool({
       directory,

@@ -53,7 +53,7 @@ export interface LogOptions {
    * millisecond, instead of sleeping until it is woken. Timers and sockets are served either way, other threads and
    * processes go first (sched_yield(2)); it costs a CPU that would have been idle. `auto` polls where that makes commits
    * faster by a tenth or more, compares again now and then, and never does under a quota of CPU time (cgroups(7));
-   * `log.info().commits` tells. docs/GUIDE.md says when it pays; never.
+   * `log.info().commits` tells. Where it polls for commits it does for `read`, too. docs/GUIDE.md says when it pays; never.
    */
   busyPoll?: 'auto' | 'always' | 'never' | undefined
   /**

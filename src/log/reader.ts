@@ -1,4 +1,5 @@
 /** Reading records by LSN, and the groups that a scan walks. Every byte handed out is verified. */
+import type { BusyPoll } from '../busy-poll.ts'
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
 import { CorruptionError, invalidArgument, RiologError } from '../errors.ts'
@@ -61,15 +62,24 @@ export class Reader {
   readonly #codec: Codec
   readonly #trimLsn: () => number
   readonly #durableLsn: () => number
+  readonly #busyPoll: () => BusyPoll | undefined
   readonly #pool: DiskBuffer[] = []
   #underWay = 0
   #onIdle: (() => void) | undefined
 
-  constructor(chain: LiveChain, codec: Codec, trimLsn: () => number, durableLsn: () => number) {
+  /** @param busyPoll what keeps the event loop awake while a record is read, where it is to be */
+  constructor(
+    chain: LiveChain,
+    codec: Codec,
+    trimLsn: () => number,
+    durableLsn: () => number,
+    busyPoll: () => BusyPoll | undefined = () => undefined,
+  ) {
     this.#chain = chain
     this.#codec = codec
     this.#trimLsn = trimLsn
     this.#durableLsn = durableLsn
+    this.#busyPoll = busyPoll
   }
 
   /**
@@ -93,12 +103,15 @@ export class Reader {
       let length = Math.min(2 * alignment, most)
       for (;;) {
         const buffer = this.#take(length)
+        const busyPoll = this.#busyPoll()
+        busyPoll?.begin()
         let found: Found
         try {
           const read = await segment.file.read(buffer, 0, length, from - segment.base)
           const bytes = buffer.bytes.subarray(0, Math.min(read, end - from))
           found = recordIn(bytes, lsn - from, { salt: segment.header.salt, lsn }, segment)
         } finally {
+          busyPoll?.end()
           this.#give(buffer)
         }
         const { bytes, flags, claimed } = found

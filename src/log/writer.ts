@@ -4,7 +4,7 @@
  * followed by the next (current-segment.ts).
  */
 
-import type { BusyPoll } from '../disk/busy-poll.ts'
+import type { BusyPoll } from '../busy-poll.ts'
 import type { Clock } from '../disk/clock.ts'
 import type { DiskDirectory } from '../disk/disk.ts'
 import { type PoisonedError, RiologError } from '../errors.ts'

@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import type { BusyPoll } from '../busy-poll.ts'
 import { RiologError } from '../errors.ts'
 import { addon, type RingBinding, type TracedSqe } from '../native.ts'
 import {
@@ -25,6 +26,8 @@ export interface QueueOptions {
   readonly sqPoll?: { readonly idleMs: number; readonly cpu: number } | undefined
   readonly ioPoll?: boolean | undefined
   readonly profiler?: Profiler | undefined
+  /** Keeps the event loop awake while something is in flight. */
+  readonly busyPoll?: BusyPoll | undefined
 }
 
 const REQUEST_WORDS = REQUEST_BYTES / 4
@@ -76,6 +79,8 @@ export class RequestQueue {
   readonly #supported: Uint8Array
   readonly #profiler: Profiler | undefined
   readonly #isPolled: boolean
+  readonly #busyPoll: BusyPoll | undefined
+  #isBusyPolling = false
   #freeCount: number
   #stagedCount = 0
   /** Chains without a place, in order; those before `#waitingFrom` have got theirs. */
@@ -124,6 +129,7 @@ export class RequestQueue {
     // Asked once: a call for each operation would cost as much as the operation.
     this.#supported = Uint8Array.from({ length: 64 }, (_, op) => Number(this.binding.supports(op)))
     this.#profiler = options.profiler
+    this.#busyPoll = options.busyPoll
     this.#isPolled = (this.binding.setupFlags & IORING_SETUP_IOPOLL) !== 0
     this.#requestWords = new Int32Array(this.binding.requests)
     this.#requestDoubles = new Float64Array(this.binding.requests)
@@ -448,6 +454,14 @@ export class RequestQueue {
     if (outcome > 0) this.#onCompletions(outcome)
     else this.#afterEnter(outcome)
     if (this.#isPolled) this.#schedulePoll()
+    if (this.#busyPoll !== undefined && this.inFlight > 0) this.#stayAwake(this.#busyPoll)
+  }
+
+  /** Each submission anew: what takes long is not polled for. */
+  #stayAwake(busyPoll: BusyPoll): void {
+    busyPoll.begin()
+    if (this.#isBusyPolling) busyPoll.end()
+    this.#isBusyPolling = true
   }
 
   #stampSubmitted(count: number): number {
@@ -572,7 +586,12 @@ export class RequestQueue {
   }
 
   #checkIdle(): void {
-    if (this.inFlight === 0 && this.#untold.length === 0) this.#onIdle?.()
+    if (this.inFlight > 0 || this.#untold.length > 0) return
+    if (this.#isBusyPolling) {
+      this.#isBusyPolling = false
+      this.#busyPoll!.end()
+    }
+    this.#onIdle?.()
   }
 }
 

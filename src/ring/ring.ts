@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { EVENT_LOOP_BUSY_POLL } from '../busy-poll.ts'
 import { invalidArgument, SystemError } from '../errors.ts'
 import {
   IORING_ACCEPT_MULTISHOT,
@@ -66,6 +67,12 @@ export interface RingOptions {
    * there are some.
    */
   readonly ioPoll?: boolean
+  /**
+   * While operations are under way the event loop does not sleep, for up to a millisecond behind each submission, and so
+   * needs not be woken for their completions. Timers and sockets are served all the same, other threads and processes go
+   * first (sched_yield(2)); it costs a CPU that would have been idle.
+   */
+  readonly busyPoll?: boolean
   /** IORING_SETUP_* flags, instead of the best that the kernel knows (`SETUP`). */
   readonly setupFlags?: number
   /** Measures; see {@link Ring.profile}. Costs two clock readings an operation. */
@@ -171,6 +178,7 @@ export class Ring extends Operations<'ring'> {
       sqPoll: checkSqPoll(options.sqPoll),
       ioPoll: options.ioPoll,
       profiler,
+      busyPoll: options.busyPoll === true ? EVENT_LOOP_BUSY_POLL : undefined,
     })
     return new Ring(queue, profiler, options)
   }

@@ -7,7 +7,7 @@ const modes = ['test/log/commit-modes.test.ts']
 const trial = ['test/log/trial.test.ts']
 const overlap = ['test/log/overlap.test.ts']
 const sync = ['test/log/commit-way.test.ts']
-const poll = ['test/disk/busy-poll.test.ts']
+const poll = ['test/busy-poll.test.ts']
 const batches = ['test/log/batches.test.ts']
 const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/health.ts'
@@ -423,7 +423,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'busy poll',
     name: 'a quota of a group around is not looked for',
-    file: 'src/disk/busy-poll.ts',
+    file: 'src/busy-poll.ts',
     from: 'count >= 0; count--',
     to: 'count >= parts.length; count--',
     tests: poll,
@@ -431,7 +431,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'busy poll',
     name: 'it never ends',
-    file: 'src/disk/busy-poll.ts',
+    file: 'src/busy-poll.ts',
     from: 'if (this.#awaited === 0) this.#words[BUSY_POLL.wanted] = 0',
     to: '',
     tests: poll,
@@ -439,7 +439,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'busy poll',
     name: 'the first of several that comes ends it',
-    file: 'src/disk/busy-poll.ts',
+    file: 'src/busy-poll.ts',
     from: 'if (this.#awaited === 0) this.#words',
     to: 'this.#words',
     tests: poll,
@@ -447,7 +447,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'busy poll',
     name: 'each wish looks like the one before',
-    file: 'src/disk/busy-poll.ts',
+    file: 'src/busy-poll.ts',
     from: '(this.#wish + 1) >>> 0 || 1',
     to: '1',
     tests: poll,

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
-import { EVENT_LOOP_BUSY_POLL } from '../../../src/disk/busy-poll.ts'
+import { EVENT_LOOP_BUSY_POLL } from '../../src/busy-poll.ts'
 
 /** On Node 20 a worker does not take `--import=tsx` over. */
 const LOAD_THIS = `import('tsx/esm/api').then(({ register }) => {

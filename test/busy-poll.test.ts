@@ -1,21 +1,25 @@
 /** The event loop is kept awake while a commit is awaited, for a millisecond at most, and serves others meanwhile. */
 import { spawnSync } from 'node:child_process'
+import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
-import { readdir } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import t from 'tap'
-import { type BusyPoll, EVENT_LOOP_BUSY_POLL, whyNotBusyPoll } from '../../src/disk/busy-poll.ts'
-import type { Disk } from '../../src/disk/disk.ts'
-import { ioError, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
-import { Log } from '../../src/log/log.ts'
-import { checkOptions, type LogOptions } from '../../src/log/options.ts'
-import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
-import { but, KIB } from '../support/simulated.ts'
+import { type BusyPoll, EVENT_LOOP_BUSY_POLL, whyNotBusyPoll } from '../src/busy-poll.ts'
+import type { Disk } from '../src/disk/disk.ts'
+import { ioError, SimulatedDevice, SimulatedDisk } from '../src/disk/simulated.ts'
+import { Log } from '../src/log/log.ts'
+import { checkOptions, type LogOptions } from '../src/log/options.ts'
+import { Ring } from '../src/ring/index.ts'
+import { onEachEngine, temporaryDirectory, whyNoRing } from './support/engines.ts'
+import { but, KIB } from './support/simulated.ts'
 
-const CHILD = fileURLToPath(new URL('children/polling.ts', import.meta.url))
+const CHILD = fileURLToPath(new URL('support/polling-child.ts', import.meta.url))
 
 /** Milliseconds that the event loop slept meanwhile: libuv counts only what it may wait for. */
 async function sleptDuring(work: () => Promise<unknown>): Promise<number> {
@@ -23,6 +27,10 @@ async function sleptDuring(work: () => Promise<unknown>): Promise<number> {
   await work()
   return performance.eventLoopUtilization(before).idle
 }
+
+const derive = promisify(pbkdf2)
+/** Something of another thread, which takes some 200 microseconds and is never there at once. */
+const aWhile = () => derive('password', 'salt', 400, 32, 'sha256')
 
 const TIMES = 200
 
@@ -37,11 +45,11 @@ async function awakeIn(work: () => Promise<unknown>): Promise<number> {
 const HALF = TIMES / 2
 
 t.test('while something is awaited the loop does not sleep', async t => {
-  const asleep = await awakeIn(() => readdir('/proc'))
+  const asleep = await awakeIn(() => aWhile())
   t.ok(asleep < HALF, `without: awake ${asleep} times`)
   const awake = await awakeIn(async () => {
     EVENT_LOOP_BUSY_POLL.begin()
-    await readdir('/proc')
+    await aWhile()
     EVENT_LOOP_BUSY_POLL.end()
   })
   t.ok(awake >= HALF, `awake ${awake} times`)
@@ -55,11 +63,11 @@ t.test('as long as one of several is awaited', async t => {
     EVENT_LOOP_BUSY_POLL.begin()
     EVENT_LOOP_BUSY_POLL.end()
     EVENT_LOOP_BUSY_POLL.end()
-    await readdir('/proc')
+    await aWhile()
   })
   EVENT_LOOP_BUSY_POLL.end()
   t.ok(awake >= HALF, `awake ${awake} times`)
-  const asleep = await awakeIn(() => readdir('/proc'))
+  const asleep = await awakeIn(() => aWhile())
   t.ok(asleep < HALF, `awake ${asleep} times`)
 })
 
@@ -76,7 +84,7 @@ t.test('what is there keeps nobody awake', async t => {
   const awake = await awakeIn(async () => {
     EVENT_LOOP_BUSY_POLL.begin()
     EVENT_LOOP_BUSY_POLL.end()
-    await readdir('/proc')
+    await aWhile()
   })
   t.ok(awake < HALF, `awake ${awake} times`)
 })
@@ -198,4 +206,46 @@ onEachEngine(t, 'the loop is awake in commits, or sleeps, as asked', async (t, e
   t.ok(always >= HALF, `always: in ${always} commits of ${TIMES}`)
   const never = await awake('never')
   t.ok(never < HALF, `never: in ${never}`)
+})
+
+onEachEngine(t, 'and so it is in reads', async (t, engine) => {
+  const awake = async (busyPoll: 'always' | 'never') => {
+    const log = await Log.open(temporaryDirectory(t), { engine, busyPoll })
+    const lsn = await log.appendDurable(Buffer.from('record'))
+    const times = await awakeIn(() => log.read(lsn))
+    await log.close()
+    return times
+  }
+  const always = await awake('always')
+  t.ok(always >= HALF, `always: in ${always} reads of ${TIMES}`)
+  const never = await awake('never')
+  t.ok(never < HALF, `never: in ${never}`)
+})
+
+t.test('a ring can keep the loop awake while it has something in flight', async t => {
+  const reason = await whyNoRing()
+  if (reason !== undefined) return void t.pass('needs io_uring', { skip: reason })
+  const path = join(temporaryDirectory(t), 'file')
+  const awake = async (busyPoll: boolean) => {
+    await using ring = Ring.open({ busyPoll })
+    const flags = constants.O_RDWR | constants.O_CREAT
+    const file = await ring.openat(path, { flags })
+    const times = await awakeIn(async () => {
+      await ring.writeAt(file, Buffer.from('bytes'), 0)
+      await ring.fsync(file)
+    })
+    const server = ring.listen({ on: { address: '127.0.0.1', port: 0 } })
+    const accepted = ring.accept(server)
+    t.ok((await sleptDuring(() => setTimeout(20))) > 0, 'what never comes is slept for')
+    accepted.cancel()
+    await t.rejects(accepted, { code: 'ERR_RIOLOG_CANCELED' })
+    await server.close()
+    await file.close()
+    t.ok((await sleptDuring(() => setTimeout(20))) > 0, 'it is idle, and sleeps')
+    return times
+  }
+  const polled = await awake(true)
+  t.ok(polled >= HALF, `awake in ${polled} of ${TIMES}`)
+  const not = await awake(false)
+  t.ok(not < HALF, `without: in ${not}`)
 })

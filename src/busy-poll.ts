@@ -4,7 +4,7 @@
  * meanwhile, since that is left only by an interrupt, and in a virtual machine by its host (docs/DECISIONS.md).
  */
 import { readFileSync } from 'node:fs'
-import { addon, BUSY_POLL, type BusyPollBinding } from '../native.ts'
+import { addon, BUSY_POLL, type BusyPollBinding } from './native.ts'
 
 /** Of a thread, whoever in it asks. */
 export interface BusyPoll {
@@ -30,7 +30,12 @@ class EventLoopBusyPoll implements BusyPoll {
     this.#wish = (this.#wish + 1) >>> 0 || 1
     words[BUSY_POLL.wanted] = this.#wish
     if (words[BUSY_POLL.running] !== 0) return
-    this.#binding ??= new (addon().BusyPoll)(words.buffer as ArrayBuffer, MOST_US)
+    try {
+      this.#binding ??= new (addon().BusyPoll)(words.buffer as ArrayBuffer, MOST_US)
+    } catch {
+      // No memory: then the loop sleeps, as it always did. Whoever commits has to get on.
+      return
+    }
     words[BUSY_POLL.running] = 1
     this.#binding.start()
   }
