@@ -43,9 +43,9 @@ constexpr int kUvIdleType = 6;
 constexpr int kUvPollType = 8;
 constexpr int kUvReadable = 1;  // UV_READABLE in uv_poll_event
 
-// A libuv handle, and what it and the environment know of its owner, which is a JavaScript object and
-// may be collected: libuv closes a handle one turn after uv_close, and the cleanup hook can run until
-// then. Does not keep the loop alive unless asked to.
+// A libuv handle, and what it and the environment know of its owner, which is a JavaScript object
+// and may be collected: libuv closes a handle one turn after uv_close, and the cleanup hook can run
+// until then. Does not keep the loop alive unless asked to.
 template <typename Owner, typename Handle>
 class LoopHandle {
  public:
