@@ -21,6 +21,8 @@ export interface Life {
   readonly verdict: string
 }
 
+const BUSY_POLLS = ['auto', 'always', 'never'] as const
+
 export class KilledLog {
   readonly #directory: string
   readonly #engine: RealEngine
@@ -78,6 +80,7 @@ export class KilledLog {
       style: random.chance(0.5) ? 'flush' : 'durable',
       commitsInFlight: random.chance(0.7) ? 1 : random.int(2, 4),
       overlap: random.chance(0.5) ? 'auto' : 'always',
+      busyPoll: BUSY_POLLS[random.int(0, BUSY_POLLS.length - 1)],
       compression: random.chance(0.8) ? 'none' : 'deflate',
     }
   }

@@ -22,5 +22,6 @@ export interface Order {
   readonly style: 'flush' | 'durable'
   readonly commitsInFlight: number
   readonly overlap: 'auto' | 'always'
+  readonly busyPoll: 'auto' | 'always' | 'never'
   readonly compression: 'none' | 'deflate'
 }

@@ -126,8 +126,9 @@ class Writer {
 /** @param reached is told `go` and `open` */
 async function live(order: Order, reached: (what: Order['from']) => void): Promise<never> {
   reached('go')
-  const { directory, engine, segmentSize, commitsInFlight, overlap, compression } = order
-  const options = { engine, segmentSize, commitsInFlight, overlap, compression, idleStampMs: 5 }
+  const { directory, engine, segmentSize, commitsInFlight, overlap, busyPoll, compression } = order
+  const given = { engine, segmentSize, commitsInFlight, overlap, busyPoll, compression }
+  const options = { ...given, idleStampMs: 5 }
   const log = await Log.open(directory, options)
   reached('open')
   await new Writer(log, order).write()

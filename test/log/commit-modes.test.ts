@@ -19,6 +19,8 @@ const MODES: readonly LogOptions[] = [
   { sync: 'auto' },
   { maxDelayMs: 1 },
   { overlap: 'always' },
+  { busyPoll: 'always' },
+  { busyPoll: 'auto', overlap: 'always' },
 ]
 
 onEachEngine(t, 'each way of committing keeps each record', async (t, engine) => {

@@ -366,6 +366,7 @@ const options = fc.record({
   sync: fc.constantFrom('fdatasync' as const, 'dsync' as const, 'auto' as const),
   maxDelayMs: fc.constantFrom(0, 0, 0, 1),
   overlap: fc.constantFrom('auto' as const, 'always' as const),
+  busyPoll: fc.constantFrom('never' as const, 'always' as const, 'auto' as const),
   recycledSegments: fc.constantFrom(2, 2, 1, 0),
   maxGroupBytes: fc.constantFrom(8 * KIB, 8 * KIB, 4 * KIB, 16 * KIB),
   idleStampMs: fc.constantFrom(0, 1, 1000),
