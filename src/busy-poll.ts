@@ -17,12 +17,19 @@ export interface BusyPoll {
 /** Where the disk takes longer, a wake-up is a small part of it. */
 const MOST_US = 1000
 
-class EventLoopBusyPoll implements BusyPoll {
+/** @internal Of the thread that makes it. */
+export class EventLoopBusyPoll implements BusyPoll {
+  readonly #mostUs: number
   /** Native code looks here in each turn of the loop: in a closed loop no call is needed. */
   readonly #words = new Uint32Array(BUSY_POLL.words)
   #binding: BusyPollBinding | undefined
   #awaited = 0
   #wish = 0
+
+  /** @param mostUs microseconds behind a {@link begin} for which the loop does not sleep */
+  constructor(mostUs: number) {
+    this.#mostUs = mostUs
+  }
 
   begin(): void {
     const words = this.#words
@@ -31,7 +38,7 @@ class EventLoopBusyPoll implements BusyPoll {
     words[BUSY_POLL.wanted] = this.#wish
     if (words[BUSY_POLL.running] !== 0) return
     try {
-      this.#binding ??= new (addon().BusyPoll)(words.buffer as ArrayBuffer, MOST_US)
+      this.#binding ??= new (addon().BusyPoll)(words.buffer as ArrayBuffer, this.#mostUs)
     } catch {
       // No memory: then the loop sleeps, as it always did. Whoever commits has to get on.
       return
@@ -47,7 +54,7 @@ class EventLoopBusyPoll implements BusyPoll {
 }
 
 /** Of this thread: a module is loaded once for each. */
-export const EVENT_LOOP_BUSY_POLL: BusyPoll = new EventLoopBusyPoll()
+export const EVENT_LOOP_BUSY_POLL: BusyPoll = new EventLoopBusyPoll(MOST_US)
 
 let doubt: { readonly reason: string | undefined } | undefined
 
