@@ -4,6 +4,9 @@
 #include <bit>
 #include <cstring>
 
+#include "crc32c_folding.h"
+#include "crc32c_polynomial.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <nmmintrin.h>
@@ -50,8 +53,6 @@ RIOLOG_CRC_TARGET inline uint32_t step1(uint32_t state, uint8_t byte) noexcept {
 }
 #endif
 
-constexpr uint32_t kReflectedPolynomial = 0x82F63B78;
-
 // Slicing-by-8: table[k][b] is the checksum of byte b followed by k zero bytes
 // (Kounavis and Berry, "A Systematic Approach to Building High Performance Software-Based CRC
 // Generators", 2005).
@@ -75,16 +76,6 @@ constexpr auto kTables = makeTables();
 
 #if defined(RIOLOG_CRC_TARGET)
 
-// The product of two polynomials modulo the CRC's, bit 31 being x^0.
-constexpr uint32_t multiply(uint32_t a, uint32_t b) {
-  uint32_t product = 0;
-  for (uint32_t bit = 1U << 31; bit != 0; bit >>= 1) {
-    if ((a & bit) != 0) product ^= b;
-    b = (b >> 1) ^ ((b & 1) ? kReflectedPolynomial : 0);
-  }
-  return product;
-}
-
 // What `kBytes` zero bytes do to the state: a multiplication by x^(8 * kBytes), byte by byte of it.
 template <size_t kBytes>
 class Shift {
@@ -96,9 +87,7 @@ class Shift {
 
  private:
   static constexpr std::array<std::array<uint32_t, 256>, 4> makeTables() {
-    static_assert(std::has_single_bit(kBytes));
-    uint32_t power = 1U << 23;  // x^8
-    for (size_t bytes = 1; bytes < kBytes; bytes *= 2) power = multiply(power, power);
+    const uint32_t power = powerOfX(8 * kBytes);
     std::array<std::array<uint32_t, 256>, 4> tables{};
     for (uint32_t k = 0; k < 4; k++) {
       for (uint32_t byte = 0; byte < 256; byte++)
@@ -144,26 +133,42 @@ RIOLOG_CRC_TARGET uint32_t crc32cHardware(uint32_t crc, const uint8_t* data,
 }
 #endif
 
-struct Version {
-  uint32_t (*run)(uint32_t, const uint8_t*, size_t) noexcept;
-  const char* name;
+#if defined(__x86_64__)
+uint32_t crc32cFolded(uint32_t crc, const uint8_t* data, size_t length) noexcept {
+  if (length < kLeastFolded) return crc32cHardware(crc, data, length);
+  const uint32_t state = fold(~crc, data, length);
+  return crc32cHardware(~state, data, length);
+}
+#endif
+
+class Versions {
+ public:
+  Versions() noexcept {
+#if defined(__x86_64__)
+    // Not __builtin_cpu_supports: not every compiler's runtime library has what that takes.
+    uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (canFold()) add({crc32cFolded, "avx512"});
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_SSE4_2) != 0)
+      add({crc32cHardware, "sse4.2"});
+#elif defined(__aarch64__) && defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_CRC32) add({crc32cHardware, "armv8-crc"});
+#elif defined(__aarch64__) && defined(__APPLE__)
+    add({crc32cHardware, "armv8-crc"});  // every Apple arm64 CPU has the extension
+#endif
+    add({crc32cPortable, "portable"});
+  }
+
+  std::span<const Crc32cVersion> all() const noexcept { return {versions_.data(), count_}; }
+
+ private:
+  void add(Crc32cVersion version) noexcept { versions_[count_++] = version; }
+
+  std::array<Crc32cVersion, 3> versions_{};
+  size_t count_ = 0;
 };
 
-Version chooseVersion() noexcept {
-#if defined(__x86_64__)
-  // Not __builtin_cpu_supports: not every compiler's runtime library has what that takes.
-  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_SSE4_2) != 0)
-    return {crc32cHardware, "sse4.2"};
-#elif defined(__aarch64__) && defined(__linux__)
-  if (getauxval(AT_HWCAP) & HWCAP_CRC32) return {crc32cHardware, "armv8-crc"};
-#elif defined(__aarch64__) && defined(__APPLE__)
-  return {crc32cHardware, "armv8-crc"};  // every Apple arm64 CPU has the extension
-#endif
-  return {crc32cPortable, "portable"};
-}
-
-const Version kVersion = chooseVersion();
+const Versions kVersions;
+const Crc32cVersion kFastest = kVersions.all().front();
 
 }  // namespace
 
@@ -185,9 +190,9 @@ uint32_t crc32cPortable(uint32_t crc, const uint8_t* data, size_t length) noexce
 }
 
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t length) noexcept {
-  return kVersion.run(crc, data, length);
+  return kFastest.run(crc, data, length);
 }
 
-const char* crc32cVersion() noexcept { return kVersion.name; }
+std::span<const Crc32cVersion> crc32cVersions() noexcept { return kVersions.all(); }
 
 }  // namespace riolog

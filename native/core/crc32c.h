@@ -4,16 +4,22 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace riolog {
 
 // Extends `crc` (0 for a fresh checksum) by `length` bytes, with the fastest version this CPU has.
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t length) noexcept;
 
-// "sse4.2", "armv8-crc" or "portable": which version crc32c() runs here.
-const char* crc32cVersion() noexcept;
+struct Crc32cVersion {
+  uint32_t (*run)(uint32_t crc, const uint8_t* data, size_t length) noexcept;
+  const char* name;  // "avx512", "sse4.2", "armv8-crc" or "portable"
+};
 
-// The version that runs anywhere; the others are tested against it.
+// Those that run here, the fastest first: that one crc32c() runs.
+std::span<const Crc32cVersion> crc32cVersions() noexcept;
+
+// The last of them, which runs anywhere; the others are tested against it.
 uint32_t crc32cPortable(uint32_t crc, const uint8_t* data, size_t length) noexcept;
 
 }  // namespace riolog
