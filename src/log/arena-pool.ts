@@ -1,7 +1,7 @@
 /** The memory of groups on their way: a fixed number of arenas, made when first needed, used again. */
 import { allocateBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer } from '../disk/disk.ts'
-import { Waiters } from './waiters.ts'
+import { Telling, Waiters } from './waiters.ts'
 
 /** What one group of the longest kind needs: aligned memory, and room for those who wait for it. */
 export class Arena {
@@ -10,9 +10,10 @@ export class Arena {
   readonly offset: number
   readonly bytes: Uint8Array
   readonly words: Uint32Array
-  readonly waiters = new Waiters()
+  readonly waiters: Waiters
 
-  constructor(buffer: DiskBuffer, offset: number, length: number) {
+  constructor(buffer: DiskBuffer, offset: number, length: number, telling: Telling) {
+    this.waiters = new Waiters(telling)
     this.buffer = buffer
     this.offset = offset
     this.bytes = buffer.bytes.subarray(offset, offset + length)
@@ -32,6 +33,7 @@ export class ArenaPool {
   readonly count: number
   readonly #arenaBytes: number
   readonly #free: Arena[] = []
+  readonly #telling = new Telling()
   #unmade: number
 
   constructor(count: number, arenaBytes: number) {
@@ -64,7 +66,7 @@ export class ArenaPool {
     const made = Math.min(isAlone ? 1 : ARENAS_TOGETHER, this.#unmade)
     const buffer = allocateBuffer(made * this.#arenaBytes)
     for (let i = made - 1; i >= 0; i--) {
-      this.#free.push(new Arena(buffer, i * this.#arenaBytes, this.#arenaBytes))
+      this.#free.push(new Arena(buffer, i * this.#arenaBytes, this.#arenaBytes, this.#telling))
     }
     this.#unmade -= made
   }

@@ -192,14 +192,14 @@ export class CommitQueue {
 
   /** Resolves to the durable LSN once everything appended so far is durable. */
   flush(): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#parts.health.refuseIfPoisoned()
-      const last = this.lastPending()
-      if (last === undefined) return resolve(this.#durableLsn)
-      last.waiters.addPromise(() => resolve(this.#durableLsn), reject, 0)
-      last.isDue = true
-      this.cutSoon()
-    })
+    const { poison } = this.#parts.health
+    if (poison !== undefined) return Promise.reject(poison)
+    const last = this.lastPending()
+    if (last === undefined) return Promise.resolve(this.#durableLsn)
+    const flushed = last.waiters.promiseOf(() => this.#durableLsn)
+    last.isDue = true
+    this.cutSoon()
+    return flushed
   }
 
   /** The same, holding up the thread. */

@@ -12,17 +12,83 @@ export type Reject = (error: unknown) => void
  */
 export type WhenDurable = (error: RiologError | undefined, lsn: number) => void
 
+/** What all groups of a log have in common. */
+export class Telling {
+  /** Promises of groups that are durable which have not gone on yet: none of a later group may before them. */
+  due = 0
+}
+
+const resolved = Promise.resolve()
+
 export class Waiters {
+  readonly #telling: Telling
   #count = 0
   /** Of a promise its resolver, with the rejecter beside it; else what is called in both cases. */
   readonly #told: (Resolve | WhenDurable | undefined)[] = []
   readonly #rejecters: (Reject | undefined)[] = []
   readonly #lsns: number[] = []
-
-  get count(): number {
-    return this.#count
+  /** Once there are several promises, all but the first go on from this one. */
+  #shared: Promise<void> | undefined
+  #resolveShared: () => void = () => {}
+  #rejectShared: Reject = () => {}
+  #sharing = 0
+  /** Of the records among these, and how many of them have taken theirs. */
+  readonly #sharedLsns: number[] = []
+  #added = 0
+  #taken = 0
+  readonly #addFirst = (resolve: Resolve, reject: Reject) =>
+    this.#add(resolve, reject, this.#lsns[0])
+  readonly #share = (resolve: () => void, reject: Reject) => {
+    this.#resolveShared = resolve
+    this.#rejectShared = reject
+  }
+  /**
+   * One for all of them: a closure for each record is garbage. What goes on from a promise does so in the order in
+   * which it asked for it (ECMAScript, 27.2.1.8 TriggerPromiseReactions), and of two promises that of the one that was
+   * resolved first: also when a group's memory is in use again before all of its callers have gone on.
+   */
+  readonly #takeNext = () => {
+    this.#telling.due--
+    const lsn = this.#sharedLsns[this.#taken++]
+    if (this.#taken === this.#added) {
+      this.#taken = 0
+      this.#added = 0
+    }
+    return lsn
   }
 
+  constructor(telling: Telling) {
+    this.#telling = telling
+  }
+
+  /**
+   * A promise of a record's LSN. One that goes on from another costs half as much as one with settling functions of
+   * its own (docs/DECISIONS.md), but takes two where nobody else waits.
+   */
+  promise(lsn: number): Promise<number> {
+    if (this.#count === 0) {
+      this.#lsns[0] = lsn
+      return new Promise(this.#addFirst)
+    }
+    this.#sharedLsns[this.#added++] = lsn
+    return this.#goOn(this.#takeNext)
+  }
+
+  /** A promise of what is true then, behind those of the records. */
+  promiseOf(valueThen: () => number): Promise<number> {
+    return this.#goOn(() => {
+      this.#telling.due--
+      return valueThen()
+    })
+  }
+
+  #goOn(take: () => number): Promise<number> {
+    this.#shared ??= new Promise(this.#share)
+    this.#sharing++
+    return this.#shared.then(take)
+  }
+
+  /** One that was made before. */
   addPromise(resolve: Resolve, reject: Reject, lsn: number): void {
     this.#add(resolve, reject, lsn)
   }
@@ -31,12 +97,18 @@ export class Waiters {
     this.#add(whenDurable, undefined, lsn)
   }
 
-  /** In the order in which they came; nobody is added meanwhile. */
+  /** In the order in which they came, callbacks before promises; nobody is added meanwhile. */
   resolveAll(): void {
     for (let i = 0; i < this.#count; i++) {
       const told = this.#told[i]!
-      if (this.#rejecters[i] !== undefined) (told as Resolve)(this.#lsns[i])
-      else call(told as WhenDurable, undefined, this.#lsns[i])
+      const lsn = this.#lsns[i]
+      if (this.#rejecters[i] === undefined) call(told as WhenDurable, undefined, lsn)
+      else if (this.#telling.due === 0) (told as Resolve)(lsn)
+      else void resolved.then(() => (told as Resolve)(lsn))
+    }
+    if (this.#shared !== undefined) {
+      this.#telling.due += this.#sharing
+      this.#resolveShared()
     }
     this.#clear()
   }
@@ -47,6 +119,7 @@ export class Waiters {
       if (reject !== undefined) reject(error)
       else call(this.#told[i] as WhenDurable, error, this.#lsns[i])
     }
+    if (this.#shared !== undefined) this.#rejectShared(error)
     this.#clear()
   }
 
@@ -64,6 +137,8 @@ export class Waiters {
       this.#rejecters[i] = undefined
     }
     this.#count = 0
+    this.#shared = undefined
+    this.#sharing = 0
   }
 }
 

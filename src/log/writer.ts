@@ -29,7 +29,7 @@ import { PendingGroup, readPending } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { SegmentMaker } from './segment-maker.ts'
 import { SegmentSupply } from './segment-supply.ts'
-import type { Reject, Resolve, WhenDurable } from './waiters.ts'
+import type { WhenDurable } from './waiters.ts'
 import { type WaitingAppend, WaitingRoom } from './waiting-room.ts'
 
 export interface WriterParts {
@@ -64,15 +64,6 @@ export interface WriterParts {
   readonly onForked: () => void
   /** Told each time that the durable LSN has moved. */
   readonly onDurable: (durableLsn: number) => void
-}
-
-// What the executor of the promise that was made last was given: one executor for all of them, since a
-// closure for each record is garbage.
-let resolveTaken: Resolve
-let rejectTaken: Reject
-const takeSettlers = (resolve: Resolve, reject: Reject) => {
-  resolveTaken = resolve
-  rejectTaken = reject
 }
 
 export class Writer {
@@ -135,6 +126,7 @@ export class Writer {
       pause,
       isAwaited: () => !this.#room.isEmpty,
       isStreaming: () => this.#queue.isStreaming,
+      isCommitting: () => this.#queue.isAwaited,
       roomLeft: () => (this.#current.hasForked ? this.#current.roomBehind(this.end) : 0),
       onReady: () => {
         health.answered()
@@ -237,17 +229,14 @@ export class Writer {
     this.#refuse(payload.length)
     const { bytes, flags } = this.#parts.codec.pack(payload)
     const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
-    const promise = new Promise<number>(takeSettlers)
-    if (lsn !== undefined)
-      this.#queue.lastPending()!.waiters.addPromise(resolveTaken, rejectTaken, lsn)
-    else {
-      this.#askAgain()
-      // The caller may reuse its bytes at once, here too.
-      const record = { bytes: Buffer.from(bytes), flags }
-      this.#room.addAppend({ record, resolve: resolveTaken, reject: rejectTaken })
-      this.#health.asked()
-    }
-    return promise
+    if (lsn !== undefined) return this.#queue.lastPending()!.waiters.promise(lsn)
+    this.#askAgain()
+    this.#health.asked()
+    // The caller may reuse its bytes at once, here too.
+    const record = { bytes: Buffer.from(bytes), flags }
+    return new Promise<number>((resolve, reject) =>
+      this.#room.addAppend({ record, resolve, reject }),
+    )
   }
 
   /** Resolves once a record of a group's length would be taken, and what was refused last. */
