@@ -28,24 +28,35 @@ let zeros: DiskBuffer | undefined
  * Locks the file, and writes it full of zeros behind its header block, or where those are outrun takes the
  * space alone; a recycled one has its bytes. A descriptor that writes a segment holds its lock, so that nobody recycles the file while a write of a
  * killed process may still land in it.
+ * @returns where space begins that is only allocated; the length of the file, when there is none
  */
 export async function layOutSegmentFile(
   file: DiskFile,
   { fileBytes, alignment }: { readonly fileBytes: number; readonly alignment: number },
   isRecycled: boolean,
   step: Step,
-): Promise<void> {
+): Promise<number> {
   file.tryLock()
-  if (isRecycled) return
-  zeros ??= allocateBuffer(HUGE_PAGE_BYTES)
+  if (isRecycled) return fileBytes
   for (let at = alignment; at < fileBytes; ) {
     const haste = await step(at / fileBytes)
-    const rest = fileBytes - at
-    if (haste === 'outrun' && (await file.allocate(at, rest))) return
-    const piece = Math.min(haste === 'none' ? PIECE_BYTES : HURRIED_PIECE_BYTES, rest)
-    await file.write(zeros, 0, piece, at)
-    at += piece
+    if (haste === 'outrun' && (await file.allocate(at, fileBytes - at))) return at
+    at += await writeZeros(file, at, fileBytes, haste)
   }
+  return fileBytes
+}
+
+/** One piece of them. @returns its length in bytes */
+export async function writeZeros(
+  file: DiskFile,
+  from: number,
+  to: number,
+  haste: Haste,
+): Promise<number> {
+  zeros ??= allocateBuffer(HUGE_PAGE_BYTES)
+  const piece = Math.min(haste === 'none' ? PIECE_BYTES : HURRIED_PIECE_BYTES, to - from)
+  await file.write(zeros, 0, piece, from)
+  return piece
 }
 
 /** @param block the header block, as long as the alignment */

@@ -21,6 +21,8 @@ const GROWTH = 4
 export interface PreparedSegment {
   readonly header: SegmentHeader
   readonly file: DiskFile
+  /** Where space begins in it that is only allocated; its length, where all of it has been written. */
+  readonly writtenBytes: number
 }
 
 /** Ends a preparation that nobody needs any more. */
@@ -105,14 +107,14 @@ export class SegmentMaker {
       metadata: this.#metadata,
     }
     try {
-      await layOutSegmentFile(file, header, recycled !== undefined, step)
+      const writtenBytes = await layOutSegmentFile(file, header, recycled !== undefined, step)
       await step(1)
       await writeHeaderBlock(file, encodeSegmentHeader(header))
       await step(1)
       await file.sync()
       await step(1)
       await this.#directory.sync()
-      return { header, file }
+      return { header, file, writtenBytes }
     } catch (error) {
       file.close()
       const keeps = error instanceof Abandoned && error.keepsFile

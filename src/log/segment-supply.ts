@@ -3,13 +3,18 @@
  * it rotates. At most one is prepared ahead.
  */
 import { RiologError, SystemError } from '../errors.ts'
+import { MIB } from '../segment/format.ts'
 import type { SegmentRef } from '../segment/header.ts'
 import type { ManifestFile } from './manifest-file.ts'
-import type { Haste } from './segment-file.ts'
+import { type Haste, writeZeros } from './segment-file.ts'
 import { Abandoned, type PreparedSegment, SegmentMaker } from './segment-maker.ts'
 
 /** The pause between two pieces of zeros while nobody waits for the segment, in milliseconds. */
 const PACE_MS = 1
+/** The same while groups outrun the zeros: none are written then. */
+const STREAMING_PACE_MS = 10
+/** A segment that may be taken as soon as this is used up is left alone: who takes it would have to wait. */
+const LEAST_ROOM_BYTES = 8 * MIB
 /** The next segment is to be done when the one before is filled to this part. */
 const KEPT_AHEAD = 0.75
 
@@ -24,6 +29,8 @@ export interface SupplyParts {
   readonly isAwaited: () => boolean
   /** True while groups run full and are large. */
   readonly isStreaming: () => boolean
+  /** True while a commit is with the disk. */
+  readonly isCommitting: () => boolean
   /** Bytes that the segment before it has room for. */
   readonly roomLeft: () => number
   /** Lets others go first, for so many milliseconds. */
@@ -39,6 +46,10 @@ export class SegmentSupply {
   readonly #parts: SupplyParts
   #ready: PreparedSegment | undefined
   #preparing: Promise<void> | undefined
+  /** The segment that is {@link #ready}, while zeros that were outrun are made up for. */
+  #unwritten: PreparedSegment | undefined
+  /** A write or sync of {@link #makeUp} that is under way. */
+  #makingUp: Promise<void> | undefined
   #refusal: unknown
   #lastFileBytes = 0
   #names = false
@@ -53,7 +64,7 @@ export class SegmentSupply {
 
   /** Prepared, and named if it has to be. */
   get isReady(): boolean {
-    return this.#ready !== undefined
+    return this.#ready !== undefined && this.#makingUp === undefined
   }
 
   /** The length of the file that is ready; 0 without one. */
@@ -88,7 +99,10 @@ export class SegmentSupply {
    * @throws ERR_RIOLOG_NO_SPACE and others that leave the log usable ({@link isHarmless}), SystemError
    */
   async prepareFork(parent: SegmentRef): Promise<PreparedSegment> {
-    await this.settled()
+    await this.#preparing
+    // A rewind gives up the segment that is ready; whoever takes that file again must find nobody writing into it.
+    this.#unwritten = undefined
+    await this.#makingUp
     const { maker, manifest, batchBytes } = this.#parts
     const fileBytes = SegmentMaker.fileBytes(manifest.current, 0, batchBytes)
     return maker.prepare(manifest.current, parent, fileBytes, async () => {
@@ -110,20 +124,23 @@ export class SegmentSupply {
   /** Hands out the segment that is ready; the file after it is longer. */
   take(): PreparedSegment {
     const segment = this.#ready
-    if (segment === undefined) throw new Error('no segment is ready')
+    if (segment === undefined || !this.isReady) throw new Error('no segment is ready')
     this.#ready = undefined
+    this.#unwritten = undefined
     this.#lastFileBytes = segment.header.fileBytes
     return segment
   }
 
-  /** Resolves when no preparation is under way. */
+  /** Resolves when no preparation is under way, nor a write into what is ready. */
   async settled(): Promise<void> {
     await this.#preparing
+    await this.#makingUp
   }
 
   /** A preparation under way ends at its next step; after a poison its file is left as it is. */
   stop({ poisoned = false } = {}): void {
     this.#stopped = true
+    this.#unwritten = undefined
     this.#poisoned ||= poisoned
   }
 
@@ -160,7 +177,9 @@ export class SegmentSupply {
       this.#preparing = undefined
       prepared.file.close()
       onFailed(error)
+      return
     }
+    void this.#makeUp(prepared)
   }
 
   /**
@@ -177,6 +196,43 @@ export class SegmentSupply {
     this.#abandonIfStopped()
     if (!hurries) return 'none'
     return isStreaming() ? 'outrun' : 'soon'
+  }
+
+  /**
+   * Zeros that were outrun are written when nobody streams any more: a burst behind a pause, and small commits behind
+   * an import, find a file as it should be. Nobody can take the segment while a piece of them is under way.
+   */
+  async #makeUp(segment: PreparedSegment): Promise<void> {
+    const { pause, isStreaming, isCommitting, roomLeft, onFailed } = this.#parts
+    const { file, header, writtenBytes } = segment
+    if (writtenBytes === header.fileBytes || this.#ready !== segment || this.#stopped) return
+    this.#unwritten = segment
+    const isOutrun = () => isStreaming() && isCommitting()
+    try {
+      for (let at = writtenBytes; at < header.fileBytes; ) {
+        await pause(isOutrun() ? STREAMING_PACE_MS : PACE_MS)
+        if (this.#unwritten !== segment || roomLeft() < LEAST_ROOM_BYTES) return
+        if (isOutrun()) continue
+        at += await this.#untakeable(writeZeros(file, at, header.fileBytes, 'none'))
+      }
+      if (this.#unwritten === segment) await this.#untakeable(file.sync())
+    } catch (error) {
+      // On a file system that copies what is written again, zeros take space of their own. The segment is as good as before.
+      if (!isHarmless(error)) onFailed(error)
+    }
+  }
+
+  async #untakeable<T>(work: Promise<T>): Promise<T> {
+    this.#makingUp = work.then(
+      () => {},
+      () => {},
+    )
+    try {
+      return await work
+    } finally {
+      this.#makingUp = undefined
+      if (this.#parts.isAwaited()) this.#parts.onReady()
+    }
   }
 
   #abandonIfStopped(): void {

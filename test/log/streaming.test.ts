@@ -2,23 +2,25 @@
 import t from 'tap'
 import { allocateBuffer } from '../../src/disk/buffer.ts'
 import type { DiskFile } from '../../src/disk/disk.ts'
-import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { type SectorFate, SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { ThreadPoolDisk } from '../../src/disk/threadpool.ts'
 import { UringDisk } from '../../src/disk/uring.ts'
 import { SystemError } from '../../src/errors.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
+import { segmentName } from '../../src/segment/format.ts'
 import { onEachEngine, type Test, temporaryDirectory } from '../support/engines.ts'
 import { KIB, recordsOf, withFiles } from '../support/simulated.ts'
 
 const MIB = 1024 * KIB
 const ENOSPC = -28
 
+const turn = () => new Promise(setImmediate)
 const payload = (i: number, bytes: number) => Buffer.alloc(bytes, i + 1)
 
 /** Appends so many records of a length as fast as they are taken. */
-async function stream(log: Log, count: number, bytes: number): Promise<void> {
-  for (let i = 0; i < count; ) {
+async function stream(log: Log, count: number, bytes: number, from = 0): Promise<void> {
+  for (let i = from; i < count; ) {
     try {
       for (; i < count; i++) log.append(payload(i, bytes))
     } catch (error) {
@@ -86,6 +88,56 @@ t.test('short groups are written into zeros, however fast they come', async t =>
   t.ok(writes.includes(MIB), 'in haste all the same')
   await isWhole(t, log, 300, 60 * KIB)
   await log.close()
+})
+
+/** Streams until the space of the next segment is only allocated; cuts the power behind so many pieces of its zeros. */
+async function cutAmongZeros(t: Test, pieces: number, fate: SectorFate): Promise<number> {
+  const device = new SimulatedDevice()
+  let spare: string | undefined
+  let [made, isMadeUp] = [0, false]
+  const disk = withFiles(new SimulatedDisk(device), file => ({
+    async allocate(position, length) {
+      const isTaken = await file.allocate(position, length)
+      // The file before it is long enough for zeros beside what it is filled with.
+      if (file.name > segmentName(2)) spare = file.name
+      return isTaken
+    },
+    async write(buffer, offset, length, position) {
+      // So slow that an import outruns them.
+      for (let i = 0; spare === undefined && i < 50 && length <= 256 * KIB; i++) await turn()
+      await file.write(buffer, offset, length, position)
+      if (file.name === spare && length === 256 * KIB && ++made === pieces) device.cutPower()
+    },
+    async sync() {
+      await file.sync()
+      if (file.name === spare && made > 0) isMadeUp = true
+    },
+  }))
+  const options = checkOptions({ segmentSize: 32 * MIB })
+  const log = await Log.openOn(disk, 'streamed', options)
+  let count = 0
+  while (spare === undefined) {
+    await stream(log, count + 4, MIB / 2, count)
+    count += 4
+    t.equal(made, 0, 'none beside an import')
+  }
+  while (!isMadeUp && !device.isOff) await turn()
+  const left = device.afterPowerCut({ survives: () => true, fate: () => fate, garbage: () => 7 })
+  const again = await Log.openOn(new SimulatedDisk(left), 'streamed', options)
+  await isWhole(t, again, count, MIB / 2)
+  await again.appendDurable(Buffer.from('and it goes on'))
+  await again.close()
+  return made
+}
+
+t.test('zeros that were outrun are made up for; a power cut among them loses nothing', async t => {
+  const all = await cutAmongZeros(t, Number.POSITIVE_INFINITY, 'new')
+  t.ok(all > 50, `${all} pieces`)
+  for (const pieces of [1, Math.ceil(all / 2)]) {
+    for (const fate of ['old', 'garbage', 'stale'] as const) {
+      t.equal(await cutAmongZeros(t, pieces, fate), pieces)
+    }
+  }
 })
 
 t.test('a file system that allocates nothing is given zeros', async t => {

@@ -9,6 +9,7 @@ const overlap = ['test/log/overlap.test.ts']
 const sync = ['test/log/commit-way.test.ts']
 const poll = ['test/busy-poll.test.ts']
 const batches = ['test/log/batches.test.ts']
+const makingUp = ['test/log/making-up.test.ts']
 const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/health.ts'
 const queue = 'src/log/commit-queue.ts'
@@ -16,6 +17,8 @@ const choice = 'src/log/commit-way.ts'
 const scan = 'src/log/scan.ts'
 const current = 'src/log/current-segment.ts'
 const writer = 'src/log/writer.ts'
+const supply = 'src/log/segment-supply.ts'
+const waiters = 'src/log/waiters.ts'
 const pool = 'src/log/recycle-pool.ts'
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -547,6 +550,118 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'ranFull && group.fill >= LARGE_GROUP_BYTES\n',
     to: 'ranFull\n',
     tests: ['test/log/streaming.test.ts'],
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'a segment is taken beside a write into it',
+    file: supply,
+    from: 'this.#ready !== undefined && this.#makingUp === undefined',
+    to: 'this.#ready !== undefined',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'written into a segment that was taken',
+    file: supply,
+    from: '    this.#ready = undefined\n    this.#unwritten = undefined\n    this.#lastFileBytes',
+    to: '    this.#ready = undefined\n    this.#lastFileBytes',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'a rewind does not wait for the write',
+    file: supply,
+    from: '    this.#unwritten = undefined\n    await this.#makingUp\n',
+    to: '    this.#unwritten = undefined\n',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'written into a segment that a rewind gives up',
+    file: supply,
+    from: '    this.#unwritten = undefined\n    await this.#makingUp\n',
+    to: '    await this.#makingUp\n',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'written after a poison',
+    file: supply,
+    from: '    this.#stopped = true\n    this.#unwritten = undefined\n',
+    to: '    this.#stopped = true\n',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'a failure is nobody’s',
+    file: supply,
+    from: 'if (!isHarmless(error)) onFailed(error)\n',
+    to: '',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'nobody is told that there is room again',
+    file: supply,
+    from: 'if (this.#parts.isAwaited()) this.#parts.onReady()\n',
+    to: '',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'an idle log waits for room for ever',
+    file: supply,
+    from: 'this.#unwritten !== segment || roomLeft() < LEAST_ROOM_BYTES',
+    to: 'this.#unwritten !== segment',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'not synced',
+    file: supply,
+    from: 'if (this.#unwritten === segment) await this.#untakeable(file.sync())\n',
+    to: '',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
+    name: 'beside an import',
+    file: supply,
+    from: 'if (isOutrun()) continue\n',
+    to: '',
+    tests: makingUp,
+  },
+  {
+    rule: 'waiters',
+    name: 'memory is used again before all have their LSN',
+    file: waiters,
+    from: '    this.#sharing = 0\n  }',
+    to: '    this.#sharing = 0\n    this.#added = 0\n    this.#taken = 0\n  }',
+    tests: ['test/log/waiters.test.ts'],
+  },
+  {
+    rule: 'waiters',
+    name: 'the second of a group is forgotten',
+    file: waiters,
+    from: '      this.#resolveShared()\n',
+    to: '',
+    tests: ['test/log/waiters.test.ts'],
+  },
+  {
+    rule: 'waiters',
+    name: 'a later group is told first',
+    file: waiters,
+    from: 'this.#telling.due === 0',
+    to: 'true',
+    tests: ['test/log/waiters.test.ts'],
+  },
+  {
+    rule: 'waiters',
+    name: 'a poison is not told to all',
+    file: waiters,
+    from: 'if (this.#shared !== undefined) this.#rejectShared(error)\n',
+    to: '',
+    tests: ['test/log/waiters.test.ts'],
   },
   {
     rule: 'batches',
