@@ -230,13 +230,13 @@ export class Writer {
     const { bytes, flags } = this.#parts.codec.pack(payload)
     const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
     if (lsn !== undefined) return this.#queue.lastPending()!.waiters.promise(lsn)
-    this.#askAgain()
-    this.#health.asked()
-    // The caller may reuse its bytes at once, here too.
-    const record = { bytes: Buffer.from(bytes), flags }
-    return new Promise<number>((resolve, reject) =>
-      this.#room.addAppend({ record, resolve, reject }),
-    )
+    return new Promise((resolve, reject) => {
+      this.#askAgain()
+      // The caller may reuse its bytes at once, here too.
+      const record = { bytes: Buffer.from(bytes), flags }
+      this.#room.addAppend({ record, resolve, reject })
+      this.#health.asked()
+    })
   }
 
   /** Resolves once a record of a group's length would be taken, and what was refused last. */

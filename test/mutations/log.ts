@@ -131,8 +131,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stuck',
     name: 'who waits for a segment is not counted',
     file: writer,
-    from: 'reject: rejectTaken })\n      this.#health.asked()',
-    to: 'reject: rejectTaken })',
+    from: 'addAppend({ record, resolve, reject })\n      this.#health.asked()',
+    to: 'addAppend({ record, resolve, reject })',
     tests: stuck,
   },
   {
@@ -731,8 +731,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'commits',
     name: 'a flush waits for the delay',
     file: queue,
-    from: '      last.isDue = true\n',
-    to: '',
+    from: '    last.isDue = true\n    this.cutSoon()\n',
+    to: '    this.cutSoon()\n',
     tests: modes,
   },
   {
