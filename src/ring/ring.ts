@@ -83,6 +83,18 @@ export interface RingOptions {
   readonly registeredBuffers?: number
 }
 
+const OPTION_NAMES = Object.keys({
+  depth: true,
+  cqDepth: true,
+  sqPoll: true,
+  ioPoll: true,
+  busyPoll: true,
+  setupFlags: true,
+  profile: true,
+  registeredFiles: true,
+  registeredBuffers: true,
+} satisfies Record<keyof RingOptions, true>)
+
 /** The option `sqPoll`. */
 export interface SqPollOptions {
   /** Milliseconds without work after which the kernel's thread sleeps; 1000. */
@@ -122,6 +134,7 @@ function checkCount(name: string, value: number, least: number, most: number): n
 
 function checkSqPoll(sqPoll: RingOptions['sqPoll']): { idleMs: number; cpu: number } | undefined {
   if (sqPoll === undefined || sqPoll === false) return undefined
+  if (sqPoll !== true) checkOptions(sqPoll, ['idleMs', 'cpu'])
   const { idleMs = 0, cpu = -1 } = sqPoll === true ? {} : sqPoll
   if (idleMs !== 0) checkCount('sqPoll.idleMs', idleMs, 1, 2 ** 31)
   if (cpu !== -1) checkCount('sqPoll.cpu', cpu, 0, Math.max(availableParallelism(), 4096) - 1)
@@ -160,7 +173,7 @@ export class Ring extends Operations<'ring'> {
    * @throws ERR_RIOLOG_INVALID_ARGUMENT
    */
   static open(options: RingOptions = {}): Ring {
-    checkOptions(options)
+    checkOptions(options, OPTION_NAMES)
     const depth = checkCount('depth', options.depth ?? 256, 1, MAX_ENTRIES)
     const cqDepth = checkCount('cqDepth', options.cqDepth ?? depth * 2, 1, MAX_CQ_ENTRIES)
     if (cqDepth < depth) throw invalidArgument('cqDepth must not be below depth')

@@ -332,6 +332,15 @@ withRing(t, "SQPOLL: a kernel's thread submits, sleeps, and is woken", async t =
   }
   t.equal(statSync(`/proc/self/fd/${fd}`).size, 5)
   t.equal(await codeOf(() => Ring.open({ sqPoll: { idleMs: -1 } })), INVALID)
+  for (const options of [
+    { sqpoll: true },
+    { sqPoll: { idle: 5 } },
+    { sqPoll: 5 },
+    { depth: 8, '': 1 },
+  ]) {
+    t.throws(() => Ring.open(options as never), { code: INVALID }, JSON.stringify(options))
+  }
+  t.throws(() => Ring.open({ sqpoll: true } as never), { message: /no option sqpoll; .*sqPoll/ })
   t.equal(await codeOf(() => Ring.open({ setupFlags: 1 << 10 })), INVALID, 'SQE128')
 })
 

@@ -24,11 +24,18 @@ export function checkBytes(bytes: unknown): asserts bytes is Bytes {
   if (bytes.length > MAX_BYTES) throw invalidArgument(`at most ${MAX_BYTES} bytes at once`)
 }
 
-/** Options that are not the ones of an operation. @throws ERR_RIOLOG_INVALID_ARGUMENT */
-export function checkOptions(options: unknown): void {
+/**
+ * Options that are not the ones of an operation.
+ * @param names of those that there are, where a wrong one would go unnoticed
+ * @throws ERR_RIOLOG_INVALID_ARGUMENT
+ */
+export function checkOptions(options: unknown, names?: readonly string[]): void {
   if (typeof options !== 'object' || options === null) {
     throw invalidArgument('options must be an object')
   }
+  const unknown = names && Object.keys(options).find(name => !names.includes(name))
+  if (unknown === undefined) return
+  throw invalidArgument(`there is no option ${unknown}; there are ${names?.join(', ')}`)
 }
 
 /** A value by its name. @throws ERR_RIOLOG_INVALID_ARGUMENT for any other, also one that objects have */
