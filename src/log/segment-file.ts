@@ -5,15 +5,15 @@ import { KIB, MIB } from '../segment/format.ts'
 
 /** Zeros are written in pieces, one after the other; short ones, so that commits beside them do not wait long. */
 const PIECE_BYTES = 256 * KIB
-/** While somebody waits, or will soon. */
-const HURRIED_PIECE_BYTES = MIB
+/** While nobody can commit before the file is there. */
+const AWAITED_PIECE_BYTES = MIB
 
 /**
- * How soon the file is wanted. `outrun`: by large groups, which fill files faster than zeros can be written.
- * Writing into space that is only allocated costs small groups twice as much, and large ones little
- * (docs/DECISIONS.md).
+ * How soon the file is wanted. `awaited`: by somebody who cannot go on without it. `outrun`: by large groups, which fill files
+ * faster than zeros can be written. Writing into space that is only allocated costs small groups twice as much, and
+ * large ones little (docs/DECISIONS.md).
  */
-export type Haste = 'none' | 'soon' | 'outrun'
+export type Haste = 'none' | 'awaited' | 'outrun'
 
 /**
  * Awaited before each write or sync; if it throws, nothing more is written.
@@ -54,7 +54,7 @@ export async function writeZeros(
   haste: Haste,
 ): Promise<number> {
   zeros ??= allocateBuffer(HUGE_PAGE_BYTES)
-  const piece = Math.min(haste === 'none' ? PIECE_BYTES : HURRIED_PIECE_BYTES, to - from)
+  const piece = Math.min(haste === 'none' ? PIECE_BYTES : AWAITED_PIECE_BYTES, to - from)
   await file.write(zeros, 0, piece, from)
   return piece
 }

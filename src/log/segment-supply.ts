@@ -107,7 +107,7 @@ export class SegmentSupply {
     const fileBytes = SegmentMaker.fileBytes(manifest.current, 0, batchBytes)
     return maker.prepare(manifest.current, parent, fileBytes, async () => {
       this.#abandonIfStopped()
-      return 'soon'
+      return 'awaited'
     })
   }
 
@@ -191,11 +191,15 @@ export class SegmentSupply {
     this.#abandonIfStopped()
     const { isAwaited, isStreaming, pause, roomLeft } = this.#parts
     const filled = 1 - roomLeft() / this.#roomAtFirst
-    const hurries = !this.#names || isAwaited() || filled > done * KEPT_AHEAD
-    if (!hurries) await pause(PACE_MS)
-    this.#abandonIfStopped()
-    if (!hurries) return 'none'
-    return isStreaming() ? 'outrun' : 'soon'
+    const isNeeded = !this.#names || isAwaited()
+    const fallsBehind = filled > done * KEPT_AHEAD
+    if (!isNeeded && !fallsBehind) {
+      await pause(PACE_MS)
+      this.#abandonIfStopped()
+      return 'none'
+    }
+    if (isStreaming()) return 'outrun'
+    return isNeeded ? 'awaited' : 'none'
   }
 
   /**

@@ -552,6 +552,14 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: ['test/log/streaming.test.ts'],
   },
   {
+    rule: 'streaming',
+    name: 'commits wait for long pieces of zeros that fall behind',
+    file: supply,
+    from: "isNeeded ? 'awaited' : 'none'",
+    to: "'awaited'",
+    tests: ['test/log/streaming.test.ts'],
+  },
+  {
     rule: 'zeros made up for',
     name: 'a segment is taken beside a write into it',
     file: supply,

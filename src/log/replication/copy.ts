@@ -306,7 +306,7 @@ export class Copy {
       // Whoever applies a chunk waits for it.
       const step = async (): Promise<Haste> => {
         this.#health.refuseIfPoisoned()
-        return 'soon'
+        return 'awaited'
       }
       await layOutSegmentFile(file, header, recycled !== undefined, step)
       await writeHeaderBlock(file, block)
