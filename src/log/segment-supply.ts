@@ -69,7 +69,7 @@ export class SegmentSupply {
 
   /** The length of the file that is ready; 0 without one. */
   get readyFileBytes(): number {
-    return this.#ready?.header.fileBytes ?? 0
+    return this.isReady ? this.#ready!.header.fileBytes : 0
   }
 
   /** Why the last try came to nothing; undefined once another one was asked for. */
@@ -124,7 +124,7 @@ export class SegmentSupply {
   /** Hands out the segment that is ready; the file after it is longer. */
   take(): PreparedSegment {
     const segment = this.#ready
-    if (segment === undefined || !this.isReady) throw new Error('no segment is ready')
+    if (!this.isReady || segment === undefined) throw new Error('no segment is ready')
     this.#ready = undefined
     this.#unwritten = undefined
     this.#lastFileBytes = segment.header.fileBytes

@@ -114,6 +114,7 @@ t.test('piece by piece, up to the end of the file, and then synced', async t => 
     t.ok(to - from <= 256 * KIB, 'commits do not wait for long')
     t.notOk(supply.isReady, 'nobody takes it meanwhile')
     t.throws(() => supply.take())
+    t.equal(supply.readyFileBytes, 0, 'no batch is laid out into it')
     at = to
     await outrun.ends()
   }
@@ -124,6 +125,7 @@ t.test('piece by piece, up to the end of the file, and then synced', async t => 
   await outrun.ends()
   await outrun.rests()
   t.ok(supply.isReady)
+  t.equal(supply.readyFileBytes, FILE_BYTES)
   t.ok(outrun.pauses.length >= outrun.written.length, 'with a pause before each')
   t.equal(supply.take().header.number, 7)
 })

@@ -569,6 +569,14 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'zeros made up for',
+    name: 'a batch is laid out into a segment that cannot be taken',
+    file: supply,
+    from: 'this.isReady ? this.#ready!.header.fileBytes : 0',
+    to: 'this.#ready?.header.fileBytes ?? 0',
+    tests: makingUp,
+  },
+  {
+    rule: 'zeros made up for',
     name: 'written into a segment that was taken',
     file: supply,
     from: '    this.#ready = undefined\n    this.#unwritten = undefined\n    this.#lastFileBytes',
