@@ -141,6 +141,10 @@ export function invalidArgument(message: string): RiologError {
   return new RiologError('ERR_RIOLOG_INVALID_ARGUMENT', message)
 }
 
+export function logClosed(): RiologError {
+  return new RiologError('ERR_RIOLOG_CLOSED', 'the log is closed')
+}
+
 /** Of two names for one number the first counts: EAGAIN, not EWOULDBLOCK. */
 const NAMES = new Map(
   Object.entries(constants.errno)

@@ -71,9 +71,11 @@ export class CommitQueue {
   /** How many the disk has not answered; also after a poison. */
   #unanswered = 0
   #submitted = 0
+  /** When a commit came back good, by `performance.now`. */
+  #answeredAt = 0
   /** The group whose delay is running. */
   #delayed: PendingGroup | undefined
-  /** Synced groups of a batch that is not durable yet: until it is, they are read from memory. */
+  /** Synced groups whose waiters are being told, and those of a batch that is not durable yet: until it is, they are read from memory. */
   readonly #unfinished: PendingGroup[] = []
   #cutScheduled = false
   #leftThingsToDo = false
@@ -209,6 +211,8 @@ export class CommitQueue {
     if (last !== undefined) last.isDue = true
     while (health.poison === undefined && last?.isDurable === false) {
       this.#cut()
+      // Somebody may call this while being told, and others have come back good behind what they are told of.
+      this.#tellLanded()
       this.#inFlight.find(isUnanswered)?.segment.file.waitForCommit()
     }
     health.refuseIfPoisoned()
@@ -268,7 +272,7 @@ export class CommitQueue {
   /** The log is poisoned: none of these will be durable. */
   fail(poison: RiologError): void {
     this.#wakeWatchers()
-    for (const group of this.pending()) group.waiters.rejectAll(poison)
+    for (const group of this.pending()) if (!group.isDurable) group.waiters.rejectAll(poison)
   }
 
   /** Resolves when the disk has answered every commit. */
@@ -369,18 +373,11 @@ export class CommitQueue {
     }
     group.besideUpTo = this.#submitted
     const now = performance.now()
+    this.#answeredAt = now
     const ms = now - group.submittedAt
     ways.committed(way, group.writtenBytes, ms)
     overlap.committed(now, ms, group.count, this.#open?.count ?? 0)
-    const landedUpTo = this.#lastLanded()
-    // A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
-    // one of the two: so a commit counts when all those came back good that were in flight beside it.
-    while (this.#inFlight.length > 0) {
-      const [oldest] = this.#inFlight
-      if (oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo) break
-      this.#inFlight.shift()
-      this.#onDurable(oldest, now)
-    }
+    this.#tellLanded()
     this.#parts.onCommitted()
     this.#leftThingsToDo = true
     // Promises are resolved, and nobody has gone on yet.
@@ -391,24 +388,50 @@ export class CommitQueue {
     this.#scheduleCut()
   }
 
+  /**
+   * A flush that fails may have dropped the bytes of a sync beside it, and Linux tells that once, to
+   * one of the two: so a commit counts when all those came back good that were in flight beside it.
+   */
+  #tellLanded(): void {
+    while (this.#inFlight.length > 0 && this.#parts.health.poison === undefined) {
+      const [oldest] = this.#inFlight
+      if (oldest.besideUpTo === 0 || oldest.besideUpTo > this.#lastLanded()) return
+      this.#inFlight.shift()
+      this.#onDurable(oldest)
+    }
+  }
+
   /** The last of the unbroken run of groups whose commits came back good. */
   #lastLanded(): number {
     const missing = this.#inFlight.find(isUnanswered)
     return missing === undefined ? this.#submitted : missing.sequence - 1
   }
 
-  #onDurable(group: PendingGroup, now: number): void {
+  /** All is as it will be before anybody is told: they may append and flush, and so come back here. */
+  #onDurable(group: PendingGroup): void {
     group.isDurable = true
-    group.durableAt = now
+    group.durableAt = this.#answeredAt
     this.#syncedLsn = group.end(this.#alignment)
     group.segment.firstGroupEnd ??= this.#syncedLsn
-    this.#parts.metrics.committed(group)
     if (group.batch === BATCH_FIRST) this.#insideBatch = true
     if (group.batch === BATCH_LAST) this.#insideBatch = false
-    if (!this.#insideBatch) this.#setDurable(this.#syncedLsn)
-    group.waiters.resolveAll()
     this.#unfinished.push(group)
+    if (!this.#insideBatch) this.#setDurable(this.#syncedLsn)
+    this.#parts.metrics.committed(group)
+    group.waiters.resolveAll()
+    group.isTold = true
+    this.#giveBack()
+  }
+
+  /** The memory of groups that are done with: told of, and not part of a batch that is not durable yet. */
+  #giveBack(): void {
     if (this.#insideBatch) return
-    while (this.#unfinished.length > 0) this.#parts.arenas.give(this.#unfinished.shift()!.arena)
+    const groups = this.#unfinished
+    let kept = 0
+    for (const group of groups) {
+      if (group.isTold) this.#parts.arenas.give(group.arena)
+      else groups[kept++] = group
+    }
+    groups.length = kept
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../disk/clock.ts'
 import type { DiskFile } from '../disk/disk.ts'
-import { CorruptionError, RiologError } from '../errors.ts'
+import { CorruptionError, logClosed } from '../errors.ts'
 import { Window } from '../segment/window.ts'
 import type { Codec } from './codec.ts'
 import { lookForFirstGroup } from './live-chain.ts'
@@ -178,7 +178,7 @@ export class Follower {
   }
 
   async #look(): Promise<View> {
-    if (this.#ended) throw new RiologError('ERR_RIOLOG_CLOSED', 'the log is closed')
+    if (this.#ended) throw logClosed()
     const view = this.#view
     const found = await readManifest(this.#manifest)
     const { update } = view.opened.manifest

@@ -44,7 +44,8 @@ export class IdleStamp {
     const { idleMs, stamp } = this.#parts
     if (idleMs === 0 || this.#stopped) return
     const stamping = stamp().catch(() => {})
-    this.#stamping = Promise.all([this.#stamping, stamping])
+    // What it resolves to would hold what the one before did.
+    this.#stamping = Promise.all([this.#stamping, stamping]).then(() => {})
   }
 
   /** No stamp begins any more. */

@@ -1,3 +1,5 @@
+import { throwUncaught } from '../uncaught.ts'
+
 /** Those who want to be told of something, in the order in which they asked. */
 export class Listeners<T> {
   readonly #listeners = new Set<{ readonly tell: (value: T) => void }>()
@@ -11,16 +13,14 @@ export class Listeners<T> {
     }
   }
 
-  /** What a listener throws is uncaught, as it is of an EventTarget: it is no concern of the teller's. */
+  /** What a listener throws is uncaught. */
   tell(value: T): void {
     if (this.#listeners.size === 0) return
     for (const { tell } of [...this.#listeners]) {
       try {
         tell(value)
       } catch (error) {
-        process.nextTick(() => {
-          throw error
-        })
+        throwUncaught(error)
       }
     }
   }

@@ -1,10 +1,11 @@
 import { chooseDisk } from '../disk/choose.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
-import { invalidArgument, type PoisonedError, RiologError } from '../errors.ts'
+import { invalidArgument, logClosed, type PoisonedError, RiologError } from '../errors.ts'
 import { checkFormat } from '../segment/format.ts'
 import { Codec } from './codec.ts'
 import { type CommitReport, CommitWayChoice } from './commit-way.ts'
 import { Follower } from './follower.ts'
+import { guarded } from './guarded-logger.ts'
 import { type Limits, limitsOf } from './limits.ts'
 import { deadOf, type LiveSegment } from './live-chain.ts'
 import type { Manifest } from './manifest.ts'
@@ -123,6 +124,7 @@ export class Log {
     opened: Opened,
     follower: Follower | undefined,
   ) {
+    const logger = guarded(options.logger)
     this.#disk = disk
     this.#follower = follower
     this.#opened = opened
@@ -144,7 +146,7 @@ export class Log {
       directory,
       fileBytes: opened.manifest.segmentSize,
       most: options.recycledSegments,
-      onStays: error => options.logger?.warn({ err: error }, 'riolog: a dead segment stays'),
+      onStays: error => logger?.warn({ err: error }, 'riolog: a dead segment stays'),
     })
     this.#writer =
       manifestFile &&
@@ -168,7 +170,7 @@ export class Log {
         idleStampMs: options.idleStampMs,
         commitTimeoutMs: options.commitTimeoutMs,
         pause: milliseconds => disk.pause(milliseconds),
-        onTrouble: (what, error) => options.logger?.error({ err: error }, `riolog: ${what}`),
+        onTrouble: (what, error) => logger?.error({ err: error }, `riolog: ${what}`),
         onRewound: cut => this.#reader.rewinds.push(cut),
         onForked: () => {
           this.#sweeping = this.#sweep()
@@ -745,7 +747,7 @@ export class Log {
   }
 
   #refuseIfClosed(): void {
-    if (this.#closing) throw new RiologError('ERR_RIOLOG_CLOSED', 'the log is closed')
+    if (this.#closing) throw logClosed()
   }
 
   #openWriter(): Writer {

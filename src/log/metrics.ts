@@ -137,10 +137,13 @@ export class CommitMetrics {
     this.#path = path
   }
 
-  /** A group is durable. Its figures are left to {@link count}, unless somebody listens for them. */
+  /** A group is durable. Who listens is told at once; its figures are left to {@link count}. */
   committed(group: Committed): void {
     this.#uncounted.push(group)
-    if (commits.hasSubscribers) this.count()
+    if (!commits.hasSubscribers) return
+    const { lsn, begun: records, writtenBytes: bytes } = group
+    const microseconds = toMicroseconds(group.durableAt - group.submittedAt)
+    commits.publish({ path: this.#path, lsn, records, bytes, microseconds } satisfies CommitEvent)
   }
 
   /** Takes some microseconds, so it is called when the disk has something to do. */
@@ -149,19 +152,16 @@ export class CommitMetrics {
   }
 
   #count(group: Committed): void {
-    const { lsn, begun: records, writtenBytes: bytes, durableAt } = group
-    const microseconds = toMicroseconds(durableAt - group.submittedAt)
+    const { begun, writtenBytes, durableAt } = group
     this.#groups++
-    this.#records += records
+    this.#records += begun
     this.#recordBytes += group.recordBytes
-    this.#writtenBytes += bytes
+    this.#writtenBytes += writtenBytes
     this.#histograms ??= makeHistograms()
     this.#histograms.appendToDurable.record(toMicroseconds(durableAt - group.openedAt))
-    this.#histograms.commit.record(microseconds)
+    this.#histograms.commit.record(toMicroseconds(durableAt - group.submittedAt))
     this.#histograms.recordsPerGroup.record(group.count)
-    this.#histograms.bytesPerGroup.record(bytes)
-    if (!commits.hasSubscribers) return
-    commits.publish({ path: this.#path, lsn, records, bytes, microseconds } satisfies CommitEvent)
+    this.#histograms.bytesPerGroup.record(writtenBytes)
   }
 
   read(bufferBytes: number, bufferBytesInUse: number): CommitFigures {

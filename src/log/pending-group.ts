@@ -47,6 +47,8 @@ export class PendingGroup {
   /** The last that was submitted when this one's commit came back good; 0: it has not. */
   besideUpTo = 0
   isDurable = false
+  /** Who waited for it has been told that it is. */
+  isTold = false
   /** Nothing more is waited for before it is cut: a flush asked, or its delay is over. */
   isDue = false
   #payloadCrc: number | undefined

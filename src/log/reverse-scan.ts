@@ -144,6 +144,7 @@ export class ReverseScan extends RecordIterator<LogRecord> {
 
   async #take(position: Position): Promise<void> {
     const loaded = await this.#reader.group(position, this.#endIn(position), this.#window)
+    this.#check()
     this.#reader.refuseTrimmed(loaded)
     this.#position = position
     this.#bytes = loaded.bytes

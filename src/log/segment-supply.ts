@@ -40,6 +40,8 @@ export interface SupplyParts {
   readonly onRefused: (error: unknown) => void
   /** What the disk holds is in doubt: the log must be poisoned. */
   readonly onFailed: (error: unknown) => void
+  /** The disk has done a piece of what it was asked for. */
+  readonly onAnswered: () => void
 }
 
 export class SegmentSupply {
@@ -57,6 +59,8 @@ export class SegmentSupply {
   #poisoned = false
   /** {@link SupplyParts.roomLeft} when the segment was asked for. */
   #roomAtFirst = 0
+  /** A rewind makes a segment of its own, and what is prepared for the end before it would have the wrong parent. */
+  #forking = false
 
   constructor(parts: SupplyParts) {
     this.#parts = parts
@@ -87,7 +91,8 @@ export class SegmentSupply {
 
   /** Asks for a segment, unless there is one, or one on its way. */
   request(parent: SegmentRef): void {
-    if (this.#ready !== undefined || this.#preparing !== undefined || this.#stopped) return
+    if (this.#ready !== undefined || this.#preparing !== undefined) return
+    if (this.#stopped || this.#forking) return
     this.#refusal = undefined
     this.#roomAtFirst = this.#parts.roomLeft()
     this.#preparing = this.#prepare(parent)
@@ -99,16 +104,23 @@ export class SegmentSupply {
    * @throws ERR_RIOLOG_NO_SPACE and others that leave the log usable ({@link isHarmless}), SystemError
    */
   async prepareFork(parent: SegmentRef): Promise<PreparedSegment> {
-    await this.#preparing
-    // A rewind gives up the segment that is ready; whoever takes that file again must find nobody writing into it.
-    this.#unwritten = undefined
-    await this.#makingUp
-    const { maker, manifest, batchBytes } = this.#parts
-    const fileBytes = SegmentMaker.fileBytes(manifest.current, 0, batchBytes)
-    return maker.prepare(manifest.current, parent, fileBytes, async () => {
-      this.#abandonIfStopped()
-      return 'awaited'
-    })
+    this.#forking = true
+    try {
+      await this.#preparing
+      // A rewind gives up the segment that is ready; whoever takes that file again must find nobody writing into it.
+      this.#unwritten = undefined
+      await this.#makingUp
+      const { maker, manifest, batchBytes, onAnswered } = this.#parts
+      const fileBytes = SegmentMaker.fileBytes(manifest.current, 0, batchBytes)
+      return await maker.prepare(manifest.current, parent, fileBytes, async () => {
+        this.#abandonIfStopped()
+        onAnswered()
+        return 'awaited'
+      })
+    } catch (error) {
+      this.#forking = false
+      throw error
+    }
   }
 
   /** A rewind is in force: what was prepared before has the wrong parent. Returns its number. */
@@ -117,6 +129,7 @@ export class SegmentSupply {
     this.#ready = undefined
     this.#lastFileBytes = segment.header.fileBytes
     this.#names = true
+    this.#forking = false
     dead?.file.close()
     return dead?.header.number
   }
@@ -168,16 +181,23 @@ export class SegmentSupply {
     }
     try {
       if (this.#names) {
-        await manifest.update(() => ({ newest: prepared.header, floor: durableLsn() }))
+        // A rewind may have raised the floor, and not yet told who is asked here.
+        const floor = () => Math.max(manifest.current.floor, durableLsn())
+        await manifest.update(() => ({ newest: prepared.header, floor: floor() }))
       }
-      this.#ready = prepared
-      this.#preparing = undefined
-      onReady()
     } catch (error) {
       this.#preparing = undefined
       prepared.file.close()
       onFailed(error)
       return
+    }
+    this.#ready = prepared
+    this.#preparing = undefined
+    try {
+      onReady()
+    } catch (error) {
+      // Of who took it at once: the file is theirs.
+      onFailed(error)
     }
     void this.#makeUp(prepared)
   }
@@ -189,7 +209,8 @@ export class SegmentSupply {
    */
   async #step(done: number): Promise<Haste> {
     this.#abandonIfStopped()
-    const { isAwaited, isStreaming, pause, roomLeft } = this.#parts
+    const { isAwaited, isStreaming, pause, roomLeft, onAnswered } = this.#parts
+    onAnswered()
     const filled = 1 - roomLeft() / this.#roomAtFirst
     const isNeeded = !this.#names || isAwaited()
     const fallsBehind = filled > done * KEPT_AHEAD
@@ -235,6 +256,7 @@ export class SegmentSupply {
       return await work
     } finally {
       this.#makingUp = undefined
+      this.#parts.onAnswered()
       if (this.#parts.isAwaited()) this.#parts.onReady()
     }
   }

@@ -3,6 +3,7 @@
  * object for each of them, in a list made for each group, is garbage that V8 takes for long-lived.
  */
 import type { RiologError } from '../errors.ts'
+import { throwUncaught } from '../uncaught.ts'
 
 export type Resolve = (lsn: number) => void
 export type Reject = (error: unknown) => void
@@ -142,13 +143,11 @@ export class Waiters {
   }
 }
 
-/** What it throws is uncaught, as it is of an EventTarget's listener, and keeps nobody else from being told. */
+/** What it throws keeps nobody else from being told. */
 function call(whenDurable: WhenDurable, error: RiologError | undefined, lsn: number): void {
   try {
     whenDurable(error, lsn)
   } catch (thrown) {
-    process.nextTick(() => {
-      throw thrown
-    })
+    throwUncaught(thrown)
   }
 }

@@ -27,7 +27,7 @@ export class Watchdog {
   asked(): void {
     if (this.#limitMs === 0) return
     if (this.#timer === undefined || !this.#timer.hasRef()) this.#progressAt = this.#clock.now()
-    if (this.#timer === undefined) this.#lookIn(this.#limitMs)
+    if (this.#timer === undefined) this.#lookIn(this.#limitMs, false)
     this.#timer?.ref()
   }
 
@@ -43,15 +43,17 @@ export class Watchdog {
     this.#timer = undefined
   }
 
-  #look(): void {
+  #look(isAgain: boolean): void {
     this.#timer = undefined
     if (!this.#isAwaited()) return
     const left = this.#limitMs - (this.#clock.now() - this.#progressAt)
-    if (left > 0) this.#lookIn(Math.ceil(left))
+    if (left > 0) this.#lookIn(Math.ceil(left), false)
+    // In a turn of libuv's loop timers come before what the disk has answered (uv_run): the thread may have been busy, or stopped.
+    else if (!isAgain) this.#lookIn(0, true)
     else this.#onStuck()
   }
 
-  #lookIn(milliseconds: number): void {
-    this.#timer = this.#clock.setTimer(() => this.#look(), milliseconds)
+  #lookIn(milliseconds: number, isAgain: boolean): void {
+    this.#timer = this.#clock.setTimer(() => this.#look(isAgain), milliseconds)
   }
 }

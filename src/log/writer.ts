@@ -7,7 +7,7 @@
 import type { BusyPoll } from '../busy-poll.ts'
 import type { Clock } from '../disk/clock.ts'
 import type { DiskDirectory } from '../disk/disk.ts'
-import { type PoisonedError, RiologError } from '../errors.ts'
+import { logClosed, type PoisonedError, RiologError } from '../errors.ts'
 import { GROUP_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import { BATCH_FIRST, BATCH_LAST, BATCH_MIDDLE } from '../segment/group.ts'
 import { type Arena, ArenaPool } from './arena-pool.ts'
@@ -133,10 +133,11 @@ export class Writer {
         this.#offerRoom()
       },
       onRefused: error => {
-        parts.onTrouble('no segment could be prepared', error)
         this.#room.refuse(error)
+        parts.onTrouble('no segment could be prepared', error)
       },
       onFailed: error => health.fail(error),
+      onAnswered: () => health.answered(),
     })
     const supply = this.#supply
     this.#current = new CurrentSegment({ directory, manifest, chain, supply, health })
@@ -214,8 +215,7 @@ export class Writer {
     // What stands in one group is found as a whole, or not at all.
     const group = this.#room.hasAppends ? undefined : this.#groupFor(span)
     if (group === undefined) throw this.#noRoom()
-    const lsns: number[] = []
-    for (let i = 0; i < bytes.length; i++) lsns.push(this.#add(group, bytes[i], flags?.[i] ?? 0))
+    const lsns = this.#wholly(() => bytes.map((each, i) => this.#add(group, each, flags?.[i] ?? 0)))
     this.#queue.cutSoon()
     return lsns
   }
@@ -352,20 +352,44 @@ export class Writer {
     this.#refusedBatch = undefined
     const lsns: number[] = []
     const last = layout.groups.length - 1
-    this.#queue.closeOpen()
-    let at: Cut = { record: 0, byte: 0 }
-    for (const [i, end] of layout.groups.entries()) {
-      const from = this.#queue.position
-      const lsn = i === layout.rotatesBefore ? this.#rotate(from) : from
-      const group = new PendingGroup(this.#takeArena(), this.#current.segment, lsn, from, 0)
-      group.batch = i === 0 ? BATCH_FIRST : i === last ? BATCH_LAST : BATCH_MIDDLE
-      fillGroup(records, at, end, lsns, (bytes, flags) => this.#add(group, bytes, flags))
-      at = end
-      this.#queue.begin(group)
+    const arenas = this.#takeArenas(layout.groups.length)
+    this.#wholly(() => {
       this.#queue.closeOpen()
-    }
+      let at: Cut = { record: 0, byte: 0 }
+      for (const [i, end] of layout.groups.entries()) {
+        const from = this.#queue.position
+        const lsn = i === layout.rotatesBefore ? this.#rotate(from) : from
+        const group = new PendingGroup(arenas[i], this.#current.segment, lsn, from, 0)
+        group.batch = i === 0 ? BATCH_FIRST : i === last ? BATCH_LAST : BATCH_MIDDLE
+        fillGroup(records, at, end, lsns, (bytes, flags) => this.#add(group, bytes, flags))
+        at = end
+        this.#queue.begin(group)
+        this.#queue.closeOpen()
+      }
+    })
     this.#queue.cutSoon()
     return lsns
+  }
+
+  /** All that a batch needs, before the first of it stands anywhere. @throws ERR_RIOLOG_OUT_OF_MEMORY */
+  #takeArenas(count: number): Arena[] {
+    const taken: Arena[] = []
+    try {
+      while (taken.length < count) taken.push(this.#takeArena())
+      return taken
+    } catch (error) {
+      for (const arena of taken) this.#arenas.give(arena)
+      throw error
+    }
+  }
+
+  /** A batch that cannot be finished poisons: its first records stand in a group that others share, or in one that is closed. */
+  #wholly<T>(add: () => T): T {
+    try {
+      return add()
+    } catch (error) {
+      throw this.#health.fail(error)
+    }
   }
 
   /** Where the groups of a batch would stand; undefined when there is no room for all of them now. */
@@ -422,12 +446,13 @@ export class Writer {
 
   /** Who waits is told of a fresh refusal, not of an old one: there may be space by now. */
   #askAgain(): void {
-    if (this.#supply.refusal !== undefined) this.#requestNext()
+    if (this.#paused === 0 && this.#supply.refusal !== undefined) this.#requestNext()
   }
 
   #noRoom(): Error {
     const { refusal } = this.#supply
-    if (refusal !== undefined) {
+    // Beside a rewind there is no room for another reason.
+    if (refusal !== undefined && this.#paused === 0) {
       // Told once, and tried again for the next append.
       this.#askAgain()
       return refusal as Error
@@ -491,9 +516,9 @@ export class Writer {
     this.#idleStamp.stop()
     this.#supply.stop({ poisoned: true })
     this.#parts.manifest.stop()
-    this.#parts.onTrouble('the log is poisoned', poison)
     this.#queue.fail(poison)
     this.#room.refuse(poison)
+    this.#parts.onTrouble('the log is poisoned', poison)
   }
 
   // ---- segments and the manifest -------------------------------------------------------------
@@ -553,7 +578,10 @@ export class Writer {
 
   resume(): void {
     this.#paused--
-    if (this.#paused === 0 && this.poison === undefined) this.#offerRoom()
+    if (this.#paused > 0 || this.poison !== undefined) return
+    // Who came meanwhile has not asked.
+    if (!this.#room.isEmpty) this.#askAgain()
+    this.#offerRoom()
   }
 
   /**
@@ -587,7 +615,7 @@ export class Writer {
     this.#supply.stop()
     await this.#queue.answered()
     await this.#health.settled()
-    this.#room.refuse(this.#noRoom())
+    this.#room.refuse(logClosed())
     await this.#supply.close()
   }
 }

@@ -2,6 +2,7 @@ import { constants } from 'node:os'
 import type { BusyPoll } from '../busy-poll.ts'
 import { RiologError } from '../errors.ts'
 import { addon, type RingBinding, type TracedSqe } from '../native.ts'
+import { throwUncaught } from '../uncaught.ts'
 import {
   COMPLETION_BYTES,
   IORING_CQE_F_BUFFER,
@@ -88,7 +89,7 @@ export class RequestQueue {
   #waitingFrom = 0
   #waitingOperations = 0
   /** Read from the CQ while somebody blocked the thread, and not yet told. */
-  readonly #untold = new Outcomes()
+  #untold = new Outcomes()
   /** For {@link #onCompletions}, by how deep its calls are in each other. */
   readonly #read: Outcomes[] = []
   #depth = 0
@@ -336,8 +337,11 @@ export class RequestQueue {
    */
   waitUntil(isDone: () => boolean, milliseconds: number | undefined): boolean {
     const deadline = milliseconds === undefined ? undefined : performance.now() + milliseconds
-    this.#untold.tellUrgent()
-    while (!isDone()) {
+    this.#takeOver()
+    for (;;) {
+      // Whoever is told may block the thread in turn, and leave more to be told.
+      this.#untold.tellUrgent()
+      if (isDone()) return true
       this.submit()
       if (this.#retryTimer !== undefined) this.#retry()
       for (const alarm of this.#alarms) alarm.ringIfDue()
@@ -350,9 +354,23 @@ export class RequestQueue {
         this.#cancelWait(),
         ...[...this.#alarms].map(alarm => alarm.left),
       )
-      this.#takeUntold(this.binding.wait(soon === Infinity ? -1 : soon))
+      this.#readOut(this.binding.wait(soon === Infinity ? -1 : soon), this.#untold)
+      this.#untold.tellUrgent()
+      this.#tellRestLater()
     }
-    return true
+  }
+
+  /**
+   * Called by one of those who are being told: what came back together with it must not wait for the thread. It is older than
+   * what is untold already.
+   */
+  #takeOver(): void {
+    const told = this.#read.slice(0, this.#depth).filter(read => !read.isEmpty)
+    if (told.length === 0) return
+    const later = this.#untold
+    this.#untold = new Outcomes()
+    for (const read of [...told, later]) read.moveTo(this.#untold)
+    this.#tellRestLater()
   }
 
   /** Timers do not run while the thread is held up. Milliseconds, infinite where nothing is cancelled. */
@@ -369,7 +387,7 @@ export class RequestQueue {
 
   async #closeOnce(): Promise<void> {
     this.submit()
-    if (this.inFlight > 0 || this.#untold.length > 0) {
+    if (this.inFlight > 0 || !this.#untold.isEmpty) {
       await new Promise<void>(resolve => {
         this.#onIdle = resolve
       })
@@ -484,9 +502,7 @@ export class RequestQueue {
       this.#freeSlot(slot)
       settleOne(operation, EINVAL, 0)
     }
-    process.nextTick(() => {
-      throw error
-    })
+    throwUncaught(error)
     this.#checkIdle()
   }
 
@@ -562,23 +578,20 @@ export class RequestQueue {
     const depth = this.#depth++
     const outcomes = (this.#read[depth] ??= new Outcomes())
     try {
-      if (this.#untold.length > 0) this.#untold.moveTo(outcomes)
+      this.#untold.moveTo(outcomes)
       this.#readOut(count, outcomes)
       outcomes.tell()
     } finally {
-      outcomes.clear()
       this.#depth = depth
     }
     if (this.#waitingOperations > 0) this.#scheduleSubmit()
     else this.#checkIdle()
   }
 
-  /** Somebody blocks the thread: only what they wait for is told. */
-  #takeUntold(count: number): void {
-    this.#readOut(count, this.#untold)
-    this.#untold.tellUrgent()
-    if (this.#untold.length > 0) process.nextTick(() => this.#onCompletions(0))
-    else this.#checkIdle()
+  /** Somebody blocks the thread, and was told: the others when it is free again. */
+  #tellRestLater(): void {
+    if (this.#untold.isEmpty) this.#checkIdle()
+    else process.nextTick(() => this.#onCompletions(0))
   }
 
   #tellMessage(value: number, data: number): void {
@@ -586,7 +599,7 @@ export class RequestQueue {
   }
 
   #checkIdle(): void {
-    if (this.inFlight > 0 || this.#untold.length > 0) return
+    if (this.inFlight > 0 || !this.#untold.isEmpty) return
     if (this.#isBusyPolling) {
       this.#isBusyPolling = false
       this.#busyPoll!.end()
@@ -629,63 +642,65 @@ export class Alarm {
   }
 }
 
-/** Operations that have completed, and how. The arrays never shrink: to grow them again would cost as
- *  much as the rest of a completion. */
+/**
+ * Operations that have completed, and how. Each is taken out before it is told: whoever is told may block the thread, which
+ * tells others from here, and its operation may be in use again at once. The arrays never shrink: to grow them again would cost
+ * as much as the rest of a completion.
+ */
 class Outcomes {
-  length = 0
+  /** Places in use; one that was taken out leaves its place empty. */
+  #length = 0
+  #left = 0
   readonly #operations: (Operation | undefined)[] = []
   readonly #results: number[] = []
   readonly #flags: number[] = []
 
+  get isEmpty(): boolean {
+    return this.#left === 0
+  }
+
   add(operation: Operation, result: number, flags: number): void {
-    const i = this.length++
+    const i = this.#length++
+    this.#left++
     this.#operations[i] = operation
     this.#results[i] = result
     this.#flags[i] = flags
   }
 
-  /** For a few `fill` takes longer than a loop. */
-  clear(): void {
-    for (let i = 0; i < this.length; i++) this.#operations[i] = undefined
-    this.length = 0
-  }
-
   forEach(visit: (operation: Operation) => void): void {
-    for (let i = 0; i < this.length; i++) visit(this.#operations[i]!)
+    for (let i = 0; i < this.#length; i++) {
+      const operation = this.#operations[i]
+      if (operation !== undefined) visit(operation)
+    }
   }
 
   moveTo(other: Outcomes): void {
-    for (let i = 0; i < this.length; i++) {
-      other.add(this.#operations[i]!, this.#results[i], this.#flags[i])
+    for (let i = 0; i < this.#length; i++) {
+      const operation = this.#operations[i]
+      if (operation === undefined) continue
+      this.#operations[i] = undefined
+      other.add(operation, this.#results[i], this.#flags[i])
     }
-    this.clear()
+    this.#length = 0
+    this.#left = 0
   }
 
+  /** In their order. */
   tell(): void {
-    for (let i = 0; i < this.length; i++) {
-      settleOne(this.#operations[i]!, this.#results[i], this.#flags[i])
-    }
+    for (let i = 0; i < this.#length; i++) this.#tellOne(i)
   }
 
-  /**
-   * Tells, and drops, those that somebody blocks the thread for. Their settling runs no caller's code,
-   * so nothing is added meanwhile.
-   */
+  /** Those that somebody blocks the thread for. */
   tellUrgent(): void {
-    let kept = 0
-    for (let i = 0; i < this.length; i++) {
-      const operation = this.#operations[i]!
-      if (operation.urgent) {
-        settleOne(operation, this.#results[i], this.#flags[i])
-        continue
-      }
-      this.#operations[kept] = operation
-      this.#results[kept] = this.#results[i]
-      this.#flags[kept] = this.#flags[i]
-      kept++
-    }
-    this.#operations.fill(undefined, kept, this.length)
-    this.length = kept
+    for (let i = 0; i < this.#length; i++) if (this.#operations[i]?.urgent) this.#tellOne(i)
+  }
+
+  #tellOne(i: number): void {
+    const operation = this.#operations[i]
+    if (operation === undefined) return
+    this.#operations[i] = undefined
+    if (--this.#left === 0) this.#length = 0
+    settleOne(operation, this.#results[i], this.#flags[i])
   }
 }
 
@@ -694,8 +709,6 @@ function settleOne(operation: Operation, result: number, flags: number): void {
   try {
     operation.settle(result, flags)
   } catch (error) {
-    process.nextTick(() => {
-      throw error
-    })
+    throwUncaught(error)
   }
 }

@@ -4,10 +4,12 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { pino } from 'pino'
 import t from 'tap'
-import { SimulatedDevice } from '../../src/disk/simulated.ts'
-import { Log } from '../../src/index.ts'
+import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions } from '../../src/log/options.ts'
+import { segmentName } from '../../src/segment/format.ts'
 import { onEachEngine, type RealEngine, type Test, temporaryDirectory } from '../support/engines.ts'
-import { openSimulated } from '../support/simulated.ts'
+import { KIB, openSimulated, withFiles } from '../support/simulated.ts'
 
 const CHILD = fileURLToPath(new URL('../support/lifecycle-child.ts', import.meta.url))
 const WORKERS = 5
@@ -67,4 +69,31 @@ t.test('a log whose logger throws at opening is closed again', async t => {
   const logger = Object.assign(pino({ level: 'silent' }), { info })
   await t.rejects(openSimulated(device, { logger }), thrown)
   await (await openSimulated(device, { lockWaitMs: 0 })).close()
+})
+
+t.test('who waits for room at a close is told that the log is closed', async t => {
+  let release = () => {}
+  const held = new Promise<void>(resolve => {
+    release = resolve
+  })
+  const disk = withFiles(new SimulatedDisk(new SimulatedDevice()), file => ({
+    async sync() {
+      if (file.name === segmentName(2)) await held
+      await file.sync()
+    },
+  }))
+  const log = await Log.openOn(
+    disk,
+    'simulated',
+    checkOptions({ segmentSize: 64 * KIB, idleStampMs: 0 }),
+  )
+  for (let i = 0; i < 12; i++) await log.appendDurable(Buffer.alloc(4000))
+  const batch = log.appendBatchDurable([Buffer.alloc(9000), Buffer.alloc(9000)])
+  const waiting = [t.rejects(batch, { code: 'ERR_RIOLOG_CLOSED' })]
+  await new Promise(setImmediate)
+  waiting.push(t.rejects(log.drain(), { code: 'ERR_RIOLOG_CLOSED' }))
+  const closing = log.close()
+  await new Promise(resolve => setTimeout(resolve, 20))
+  release()
+  await Promise.all([closing, ...waiting])
 })

@@ -25,6 +25,7 @@ class Outrun {
   readonly pauses: number[] = []
   readonly written: [from: number, to: number][] = []
   syncs = 0
+  answers = 0
   closed = false
   #settle: ((error?: Error) => void) | undefined
   readonly #supply: SegmentSupply
@@ -67,6 +68,7 @@ class Outrun {
       },
       onReady: () => this.offered++,
       onFailed: error => this.failures.push(error),
+      onAnswered: () => this.answers++,
     }
     this.#supply = new SegmentSupply(parts as SupplyParts)
   }
@@ -127,6 +129,7 @@ t.test('piece by piece, up to the end of the file, and then synced', async t => 
   t.ok(supply.isReady)
   t.equal(supply.readyFileBytes, FILE_BYTES)
   t.ok(outrun.pauses.length >= outrun.written.length, 'with a pause before each')
+  t.equal(outrun.answers, outrun.written.length + outrun.syncs)
   t.equal(supply.take().header.number, 7)
 })
 

@@ -2,6 +2,8 @@
  * A failed sync leaves unknown what the disk holds, and Linux reports it once: a log that went on
  * would acknowledge on top of a hole. So it refuses everything until it is reopened.
  */
+import { once } from 'node:events'
+import { pino } from 'pino'
 import t from 'tap'
 import { ioError, SimulatedDevice, type SimulatedOperation } from '../../src/disk/simulated.ts'
 import { PoisonedError, type RiologError, SystemError } from '../../src/errors.ts'
@@ -206,4 +208,19 @@ t.test('a disk that is full from the start', async t => {
   await again.appendDurable(Buffer.from('a'))
   t.equal((await recordsOf(again)).length, 1)
   await again.close()
+})
+
+t.test('who waits is told, also where the logger throws', async t => {
+  const device = new SimulatedDevice()
+  const fails = () => {
+    throw new Error('of the logger')
+  }
+  const logger = pino({ level: 'error' }, { write: fails })
+  const log = await openSimulated(device, { logger })
+  await log.appendDurable(Buffer.from('durable'))
+  const thrown = once(process, 'uncaughtException')
+  failNext(device, 'sync', SEGMENT, ioError())
+  t.equal((await rejection(log.appendDurable(Buffer.from('a')))).code, 'ERR_RIOLOG_POISONED')
+  t.match((await thrown)[0], { message: 'of the logger' })
+  t.equal((await rejection(log.close())).code, 'ERR_RIOLOG_POISONED')
 })

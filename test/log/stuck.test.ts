@@ -1,4 +1,5 @@
 /** A disk that answers nothing: whoever waits is told in bounded time, where a limit is set. */
+import { existsSync } from 'node:fs'
 import t from 'tap'
 import {
   type OperationKind,
@@ -9,6 +10,8 @@ import {
 import { PoisonedError } from '../../src/errors.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions } from '../../src/log/options.ts'
+import { segmentName } from '../../src/segment/format.ts'
+import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 import { KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
 
 /** Longer than a busy machine holds up what does end. */
@@ -154,5 +157,48 @@ t.test('a slow disk is no stuck one, and an idle log is never late', async t => 
   // More than there is memory for: somebody waits all the time, and far longer than the limit.
   await Promise.all(Array.from({ length: 50 }, () => log.appendDurable(Buffer.alloc(45_000))))
   t.equal((await recordsOf(log)).length, 3 + 6 + 50)
+  await log.close()
+})
+
+onEachEngine(
+  t,
+  'a thread that was busy for longer looks at what the disk has answered',
+  async (t, engine) => {
+    const log = await Log.open(temporaryDirectory(t), { engine, commitTimeoutMs: LIMIT_MS })
+    await log.appendDurable(Buffer.from('first'))
+    await new Promise(setImmediate)
+    const durable = log.appendDurable(Buffer.from('a'))
+    await new Promise<void>(resolve => {
+      // Behind the cut, which comes at the end of this turn; system calls let io_uring do its part.
+      let ticks = 3
+      const work = () => {
+        if (--ticks > 0) return process.nextTick(work)
+        for (const end = performance.now() + 2 * LIMIT_MS; performance.now() < end; )
+          existsSync('/')
+        resolve()
+      }
+      process.nextTick(work)
+    })
+    t.ok((await durable) < log.durableLsn)
+    await log.close()
+  },
+)
+
+t.test('a segment that takes long is not stuck while the disk answers its pieces', async t => {
+  const device = new SimulatedDevice()
+  let pieces = 0
+  const disk = withFiles(new SimulatedDisk(device), file => ({
+    async write(buffer, offset, length, position) {
+      if (file.name === segmentName(2) && length > 64 * KIB) {
+        pieces++
+        await new Promise(resolve => setTimeout(resolve, LIMIT_MS / 3))
+      }
+      await file.write(buffer, offset, length, position)
+    },
+  }))
+  const options = { segmentSize: 64 * 1024 * KIB, idleStampMs: 0, commitTimeoutMs: LIMIT_MS }
+  const log = await Log.openOn(disk, 'simulated', checkOptions(options))
+  for (let i = 0; i < 10; i++) await log.appendDurable(Buffer.alloc(500 * KIB))
+  t.ok(pieces > 5, `${pieces} pieces`)
   await log.close()
 })

@@ -6,6 +6,7 @@ import { sameSalt, segmentName, segmentOfEnd } from '../../segment/format.ts'
 import { BATCH_NONE } from '../../segment/group.ts'
 import type { SegmentHeader, SegmentRef } from '../../segment/header.ts'
 import { Codec } from '../codec.ts'
+import { guarded } from '../guarded-logger.ts'
 import type { Health } from '../health.ts'
 import { deadOf, type LiveChain, type LiveSegment } from '../live-chain.ts'
 import type { Manifest } from '../manifest.ts'
@@ -56,11 +57,12 @@ export class Copy {
       () => this.progress.end,
     )
     this.#raw = new RawReader(chain, reader)
+    const logger = guarded(options.logger)
     this.#pool = new RecyclePool({
       directory,
       fileBytes: chain.segmentSize,
       most: options.recycledSegments,
-      onStays: error => options.logger?.warn({ err: error }, 'riolog: a dead segment stays'),
+      onStays: error => logger?.warn({ err: error }, 'riolog: a dead segment stays'),
     })
     this.#buffer = allocateBuffer(chain.maxGroup)
   }

@@ -6,6 +6,7 @@ import { chooseDisk } from '../../disk/choose.ts'
 import type { Disk, DiskDirectory, DiskFile } from '../../disk/disk.ts'
 import { invalidArgument, type PoisonedError, RiologError } from '../../errors.ts'
 import { checkFormat } from '../../segment/format.ts'
+import { guarded } from '../guarded-logger.ts'
 import { Health } from '../health.ts'
 import { IdleStamp } from '../idle-stamp.ts'
 import { LiveChain } from '../live-chain.ts'
@@ -215,7 +216,7 @@ export class Replica {
   #onPoisoned(poison: PoisonedError): void {
     this.#idleStamp.stop()
     this.#copy?.manifestFile.stop()
-    this.#options.logger?.error({ err: poison }, 'riolog: the replica is poisoned')
+    guarded(this.#options.logger)?.error({ err: poison }, 'riolog: the replica is poisoned')
   }
 
   async #close(): Promise<void> {
