@@ -234,7 +234,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'commits in flight',
     name: 'a commit counts beside one that is not answered',
     file: queue,
-    from: 'oldest.besideUpTo === 0 || oldest.besideUpTo > landedUpTo',
+    from: 'oldest.besideUpTo === 0 || oldest.besideUpTo > this.#lastLanded()',
     to: 'oldest.besideUpTo === 0',
     tests,
     hunt: { faults: 'eio,canceled', runs: 20_000 },
