@@ -446,7 +446,7 @@ export class Writer {
 
   /** Who waits is told of a fresh refusal, not of an old one: there may be space by now. */
   #askAgain(): void {
-    if (this.#paused === 0 && this.#supply.refusal !== undefined) this.#requestNext()
+    if (this.#supply.refusal !== undefined) this.#requestNext()
   }
 
   #noRoom(): Error {
@@ -579,7 +579,7 @@ export class Writer {
   resume(): void {
     this.#paused--
     if (this.#paused > 0 || this.poison !== undefined) return
-    // Who came meanwhile has not asked.
+    // Who came beside a fork has asked for nothing.
     if (!this.#room.isEmpty) this.#askAgain()
     this.#offerRoom()
   }

@@ -5,10 +5,16 @@
 import { once } from 'node:events'
 import { pino } from 'pino'
 import t from 'tap'
-import { ioError, SimulatedDevice, type SimulatedOperation } from '../../src/disk/simulated.ts'
+import {
+  ioError,
+  SimulatedDevice,
+  SimulatedDisk,
+  type SimulatedOperation,
+} from '../../src/disk/simulated.ts'
 import { PoisonedError, type RiologError, SystemError } from '../../src/errors.ts'
-import type { Log } from '../../src/log/log.ts'
-import { openSimulated, recordsOf } from '../support/simulated.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions } from '../../src/log/options.ts'
+import { KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
 
 const SEGMENT = /\.seg$/
 
@@ -216,11 +222,19 @@ t.test('who waits is told, also where the logger throws', async t => {
     throw new Error('of the logger')
   }
   const logger = pino({ level: 'error' }, { write: fails })
-  const log = await openSimulated(device, { logger })
-  await log.appendDurable(Buffer.from('durable'))
+  let holds = false
+  const disk = withFiles(new SimulatedDisk(device), file => ({
+    sync: () => (holds && file.name === 'MANIFEST' ? new Promise(() => {}) : file.sync()),
+  }))
+  const options = checkOptions({ segmentSize: 64 * KIB, idleStampMs: 0, logger })
+  const log = await Log.openOn(disk, 'simulated', options)
+  const lsn = await log.appendDurable(Buffer.from('durable'))
   const thrown = once(process, 'uncaughtException')
+  holds = true
+  const trimmed = rejection(log.trim(lsn))
+  await new Promise(resolve => setImmediate(resolve))
   failNext(device, 'sync', SEGMENT, ioError())
   t.equal((await rejection(log.appendDurable(Buffer.from('a')))).code, 'ERR_RIOLOG_POISONED')
+  t.equal((await trimmed).code, 'ERR_RIOLOG_POISONED')
   t.match((await thrown)[0], { message: 'of the logger' })
-  t.equal((await rejection(log.close())).code, 'ERR_RIOLOG_POISONED')
 })

@@ -95,25 +95,38 @@ for (const [name, ask] of Object.entries(WAYS)) {
   }
 }
 
-t.test('where the rewind is refused, too, the next segment is asked for again', async t => {
-  const device = new SimulatedDevice()
-  let isFull = true
-  const disk = withFiles(new SimulatedDisk(device), file => ({
-    async write(buffer, offset, length, position) {
-      if (isFull && file.name !== segmentName(1) && file.name.endsWith('.seg')) {
-        throw new SystemError(ENOSPC, 'write')
-      }
-      await file.write(buffer, offset, length, position)
-    },
-  }))
-  const log = await Log.openOn(disk, 'simulated', checkOptions({ segmentSize: 64 * KIB }))
-  const lsns: number[] = []
-  for (let i = 0; i < 6; i++) lsns.push(await log.appendDurable(Buffer.alloc(4000, i)))
-  await turns()
-  await t.rejects(log.rewind(lsns[3]), { code: 'ERR_RIOLOG_NO_SPACE' })
-  isFull = false
-  for (let i = 6; i < 40; i++) await log.appendDurable(Buffer.alloc(4000, i))
-  t.ok(log.info().segments.length > 1)
-  t.equal((await recordsOf(log)).length, 40)
-  await log.close()
-})
+t.test(
+  'where the rewind is refused, too, who waits is told, and the next segment is asked for again',
+  async t => {
+    const device = new SimulatedDevice()
+    let isFull = true
+    const fork = new Gate()
+    let isForking = false
+    const disk = withFiles(new SimulatedDisk(device), file => ({
+      async write(buffer, offset, length, position) {
+        if (file.name === segmentName(3)) {
+          isForking = true
+          await fork.passed
+        }
+        if (isFull && file.name !== segmentName(1) && file.name.endsWith('.seg')) {
+          throw new SystemError(ENOSPC, 'write')
+        }
+        await file.write(buffer, offset, length, position)
+      },
+    }))
+    const log = await Log.openOn(disk, 'simulated', checkOptions({ segmentSize: 64 * KIB }))
+    const lsns: number[] = []
+    for (let i = 0; i < 6; i++) lsns.push(await log.appendDurable(Buffer.alloc(4000, i)))
+    await turns()
+    const rewinding = t.rejects(log.rewind(lsns[3]), { code: 'ERR_RIOLOG_NO_SPACE' })
+    while (!isForking) await turns(1)
+    const room = t.rejects(log.appendDurable(Buffer.alloc(60_000)), { code: 'ERR_RIOLOG_NO_SPACE' })
+    fork.letGo()
+    await Promise.all([rewinding, room])
+    isFull = false
+    for (let i = 6; i < 40; i++) await log.appendDurable(Buffer.alloc(4000, i))
+    t.ok(log.info().segments.length > 1)
+    t.equal((await recordsOf(log)).length, 40)
+    await log.close()
+  },
+)

@@ -184,6 +184,51 @@ for (const end of ['close', 'kill'] as const) {
   )
 }
 
+t.test('a poison beside what is durable: who waited for that is told so', async t => {
+  const log = await openSimulated(new SimulatedDevice())
+  await log.appendDurable(Buffer.from('first'))
+  const listen = () => {
+    unsubscribe('riolog:commit', listen)
+    const batch = [new Liar(2 << 20), new Liar(2 << 20)]
+    t.throws(() => log.appendBatch(batch), { code: 'ERR_RIOLOG_POISONED' })
+  }
+  subscribe('riolog:commit', listen)
+  const lsn = await log.appendDurable(Buffer.from('a'))
+  t.ok(log.poison !== undefined)
+  t.ok(log.poison!.durableLsn > lsn)
+  await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
+})
+
+t.test('the memory of a group is not used again before all who waited for it are told', async t => {
+  const options = { maxGroupBytes: 4 * KIB, segmentSize: 4096 * KIB }
+  const log = await openSimulated(new SimulatedDevice(), options)
+  await log.appendDurable(Buffer.from('first'))
+  const told: [name: string, lsn: number, durable: boolean][] = []
+  const append = (name: string, then = () => {}) =>
+    log.append(Buffer.alloc(1300), (_, lsn) => {
+      told.push([name, lsn, log.durableLsn > lsn])
+      then()
+    })
+  const lsns: number[] = []
+  const names: string[] = []
+  // Two groups at a time: what the first one left, and more.
+  const others = () => {
+    for (let i = 0; i < 12; i++) {
+      names.push(`other ${i}`)
+      lsns.push(append(names.at(-1)!))
+      if (i % 6 === 5) log.flushSync()
+    }
+  }
+  const a = append('a', others)
+  const b = append('b')
+  await log.flush()
+  t.same(
+    told,
+    ['a', ...names, 'b'].map((name, i) => [name, [a, ...lsns, b][i], true]),
+  )
+  await log.close()
+})
+
 t.test('more flushes in one callback than there are groups in memory', async t => {
   const options = { maxBufferedBytes: 2048 * KIB, segmentSize: 4096 * KIB }
   const log = await openSimulated(new SimulatedDevice(), options)

@@ -834,14 +834,6 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'beside a rewind',
-    name: 'a segment is asked for beside a rewind',
-    file: writer,
-    from: 'if (this.#paused === 0 && this.#supply.refusal !== undefined) this',
-    to: 'if (this.#supply.refusal !== undefined) this',
-    tests: ['test/log/refused-beside-rewind.test.ts'],
-  },
-  {
-    rule: 'beside a rewind',
     name: 'a segment is prepared beside a fork',
     file: supply,
     from: 'if (this.#stopped || this.#forking) return',
@@ -863,14 +855,6 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '      this.#forking = false\n      throw error',
     to: '      throw error',
     tests: ['test/log/refused-beside-rewind.test.ts'],
-  },
-  {
-    rule: 'batches',
-    name: 'memory is taken group by group',
-    file: writer,
-    from: 'new PendingGroup(arenas[i], this',
-    to: 'new PendingGroup(this.#takeArena(), this',
-    tests: ['test/log/whole-batches.test.ts'],
   },
   {
     rule: 'batches',
