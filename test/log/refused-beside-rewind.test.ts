@@ -116,15 +116,15 @@ t.test(
     }))
     const log = await Log.openOn(disk, 'simulated', checkOptions({ segmentSize: 64 * KIB }))
     const lsns: number[] = []
-    for (let i = 0; i < 6; i++) lsns.push(await log.appendDurable(Buffer.alloc(4000, i)))
+    for (let i = 0; i < 14; i++) lsns.push(await log.appendDurable(Buffer.alloc(4000, i)))
     await turns()
     const rewinding = t.rejects(log.rewind(lsns[3]), { code: 'ERR_RIOLOG_NO_SPACE' })
     while (!isForking) await turns(1)
-    const room = t.rejects(log.appendDurable(Buffer.alloc(60_000)), { code: 'ERR_RIOLOG_NO_SPACE' })
+    const room = t.rejects(log.appendDurable(Buffer.alloc(9000)), { code: 'ERR_RIOLOG_NO_SPACE' })
     fork.letGo()
     await Promise.all([rewinding, room])
     isFull = false
-    for (let i = 6; i < 40; i++) await log.appendDurable(Buffer.alloc(4000, i))
+    for (let i = 14; i < 40; i++) await log.appendDurable(Buffer.alloc(4000, i))
     t.ok(log.info().segments.length > 1)
     t.equal((await recordsOf(log)).length, 40)
     await log.close()

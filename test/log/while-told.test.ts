@@ -211,12 +211,12 @@ t.test('the memory of a group is not used again before all who waited for it are
     })
   const lsns: number[] = []
   const names: string[] = []
-  // Two groups at a time: what the first one left, and more.
+  // Two groups, and then more than these two can have left.
   const others = () => {
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < 24; i++) {
       names.push(`other ${i}`)
       lsns.push(append(names.at(-1)!))
-      if (i % 6 === 5) log.flushSync()
+      if (i === 5 || i === 23) log.flushSync()
     }
   }
   const a = append('a', others)
