@@ -121,8 +121,13 @@ class UringFile extends PosixFile {
           if (result === 0 || total === length || resumeAt(total) !== total) return resolve(total)
           step()
         }
-        this.#queue.checkChain(1)
-        this.#queue.pushOne(request)
+        try {
+          this.#queue.checkChain(1)
+          this.#queue.pushOne(request)
+        } catch (error) {
+          // Of a ring that was closed between two pieces of it.
+          return reject(error)
+        }
         // A scan that reads ahead does not come to the end of its turn before it needs the bytes.
         if (rest >= LONG_READ_BYTES || this.#queue.stagedCount >= READS_TOGETHER) {
           this.#queue.submit()

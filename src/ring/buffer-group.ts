@@ -40,7 +40,10 @@ export class BufferGroup {
     this.count = count
     this.size = size
     const view = queue.binding.viewOfBufferGroup(group)
-    if (view === undefined) throw new SystemError(-12, 'io_uring_register')
+    if (view === undefined) {
+      queue.binding.removeBufferGroup(group)
+      throw new SystemError(-12, 'io_uring_register')
+    }
     this.#bytes = new Uint8Array(view)
   }
 

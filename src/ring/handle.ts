@@ -47,7 +47,7 @@ export abstract class Handle {
     dropped.register(this, this.#ownership, this)
   }
 
-  /** The descriptor, for calls outside riolog; -1 once it is closed. */
+  /** The descriptor, for calls outside riolog; -1 once it is being closed and no operation uses it any more. */
   get fd(): number {
     return this.#ownership.open ? this.#fd : -1
   }
@@ -59,7 +59,7 @@ export abstract class Handle {
 
   /** Bytes that direct I/O on it asks for; 1 where it is not direct. */
   get alignment(): number {
-    this.#alignment ??= directAlignment(this.#fd)
+    this.#alignment ??= directAlignment(this.fd)
     return this.#alignment
   }
 
@@ -102,8 +102,9 @@ export abstract class Handle {
         this.#onUnused = resolve
       })
     }
-    const result = await this.#closeFd()
+    // From here on the number may be another's: the kernel is done with it before we are told.
     this.#ownership.open = false
+    const result = await this.#closeFd()
     if (result < 0) throw new SystemError(result, 'close')
   }
 

@@ -136,7 +136,7 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
   /** Each completion, while its provided buffer is still ours. */
   #collect(result: number, flags: number): void {
     if (result < 0) return
-    const value = this.#kind.value(result, flags)
+    const value = this.#valueOf(result, flags)
     if (value === undefined) {
       this.#last = true
       return
@@ -156,6 +156,16 @@ export class Multishot<T> implements AsyncIterableIterator<T> {
     if ((flags & IORING_CQE_F_MORE) !== 0 && this.#request !== undefined) {
       this.#canceledToPause = this.#request
       this.#queue.cancel(this.#request)
+    }
+  }
+
+  /** What comes may have to be copied, for which there may be no memory: then it ends with that. */
+  #valueOf(result: number, flags: number): T | undefined {
+    try {
+      return this.#kind.value(result, flags)
+    } catch (error) {
+      this.#finish(error)
+      return undefined
     }
   }
 

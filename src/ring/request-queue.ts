@@ -496,8 +496,12 @@ export class RequestQueue {
    * staged with it has reached the kernel, and each is told so.
    */
   #refuseStaged(count: number, error: Error): void {
-    for (let i = 0; i < count; i++) {
-      const slot = this.#requestWords[i * REQUEST_WORDS + WORD.slot]
+    // Whoever is told may push, which writes over the requests.
+    const slots = Array.from(
+      { length: count },
+      (_, i) => this.#requestWords[i * REQUEST_WORDS + WORD.slot],
+    )
+    for (const slot of slots) {
       const operation = this.#operations[slot]!
       this.#freeSlot(slot)
       settleOne(operation, EINVAL, 0)
@@ -565,7 +569,7 @@ export class RequestQueue {
       }
       const operation = this.#operations[slot]!
       if ((flags & IORING_CQE_F_BUFFER) !== 0) buffers = true
-      if (operation.collect !== undefined) operation.collect(result, flags)
+      if (operation.collect !== undefined) collectOne(operation.collect, result, flags)
       if ((flags & IORING_CQE_F_MORE) !== 0) continue
       this.#freeSlot(slot)
       outcomes.add(operation, result, flags)
@@ -701,6 +705,19 @@ class Outcomes {
     this.#operations[i] = undefined
     if (--this.#left === 0) this.#length = 0
     settleOne(operation, this.#results[i], this.#flags[i])
+  }
+}
+
+/** The same of what is collected: the rest of the area has to be read all the same. */
+function collectOne(
+  collect: (result: number, flags: number) => void,
+  result: number,
+  flags: number,
+): void {
+  try {
+    collect(result, flags)
+  } catch (error) {
+    throwUncaught(error)
   }
 }
 

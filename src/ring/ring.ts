@@ -19,7 +19,7 @@ import { BufferGroup } from './buffer-group.ts'
 import { Chain, type ChainOptions } from './chain.ts'
 import { Completion } from './completion.ts'
 import { directAlignment } from './direct-alignment.ts'
-import { checkFd, type FileLike, type Handle, RegisteredFile } from './handle.ts'
+import { checkFd, type FileLike, Handle, RegisteredFile } from './handle.ts'
 import { IoBuffer } from './io-buffer.ts'
 import { MemoryPool } from './memory-pool.ts'
 import { MessageInbox, type RingMessage } from './messages.ts'
@@ -363,6 +363,7 @@ export class Ring extends Operations<'ring'> {
    */
   registerFile(file: FileLike | Handle): RegisteredFile {
     this.#queue.checkChain(1)
+    if (file instanceof Handle) file.checkOpen()
     const fd = checkFd(typeof file === 'number' ? file : (file as { fd?: number } | null)?.fd)
     const { binding } = this.#queue
     if (this.#freeFiles === undefined) {

@@ -23,25 +23,28 @@ const OPTION_SYSCALL = { set: 'setsockopt', get: 'getsockopt' }
 
 /** What all sockets have. These calls do not wait, and so do not go through the ring. */
 export abstract class Socket extends Handle {
-  /** The local address; `port` is the one that the system chose, if 0 was asked for. */
+  /** The local address; `port` is the one that the system chose, if 0 was asked for. @throws ERR_RIOLOG_CLOSED, SystemError */
   address(): SocketAddress {
+    this.checkOpen()
     return nameOf(this.fd, SOCKET_CALL.NAME, 'getsockname')
   }
 
   /**
    * Sets an option.
    * @param value a number, or true and false
-   * @throws SystemError, ERR_RIOLOG_INVALID_ARGUMENT
+   * @throws SystemError, ERR_RIOLOG_INVALID_ARGUMENT, ERR_RIOLOG_CLOSED
    */
   setOption(option: SocketOption, value: number | boolean): void {
     if (typeof value !== 'boolean' && !Number.isInteger(value)) {
       throw invalidArgument(`value must be an integer, true or false; got ${String(value)}`)
     }
+    this.checkOpen()
     check(setOption(this.fd, option, value), OPTION_SYSCALL.set)
   }
 
-  /** The value of an option; 0 and 1 for false and true. @throws SystemError */
+  /** The value of an option; 0 and 1 for false and true. @throws SystemError, ERR_RIOLOG_CLOSED */
   getOption(option: SocketOption): number {
+    this.checkOpen()
     const call = SOCKET_CALL.GET_OPTION
     return check(addon().socketCall(call, this.fd, numberOf(option), 0), OPTION_SYSCALL.get)
   }
@@ -55,8 +58,9 @@ export class StreamSocket extends Socket {
     super(queue, fd, 'stream')
   }
 
-  /** The other end's address. @throws SystemError ENOTCONN */
+  /** The other end's address. @throws SystemError ENOTCONN; ERR_RIOLOG_CLOSED */
   peerAddress(): SocketAddress {
+    this.checkOpen()
     return nameOf(this.fd, SOCKET_CALL.PEER_NAME, 'getpeername')
   }
 }

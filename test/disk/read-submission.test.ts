@@ -1,4 +1,6 @@
 /** When reads go to the kernel: within a turn that does not end before the bytes are needed. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { allocateBuffer } from '../../src/disk/buffer.ts'
 import { UringDisk } from '../../src/disk/uring.ts'
@@ -38,4 +40,16 @@ t.test('a long read begins at once, short ones begin eight at a time', async t =
   file.close()
   directory.close()
   await disk.close()
+})
+
+t.test('a read whose ring is closed between two pieces of it is told', async t => {
+  const reason = await whyNoRing()
+  if (reason !== undefined) return void t.pass('needs io_uring', { skip: reason })
+  const folder = temporaryDirectory(t)
+  writeFileSync(join(folder, 'short'), Buffer.alloc(4096))
+  const disk = new UringDisk()
+  const file = await (await disk.openDirectory(folder, undefined)).open('short', 'read', 0)
+  const read = file.read(allocateBuffer(8192), 0, 8192, 0)
+  await Promise.all([disk.close(), t.rejects(read, { code: 'ERR_RIOLOG_CLOSED' })])
+  file.close()
 })

@@ -1,4 +1,5 @@
 /** How operations wait, keep together and settle; and how a ring is closed. */
+import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { IORING_OP_NOP, IORING_OP_READ, IOSQE_IO_LINK } from '../../src/ring/abi.ts'
@@ -217,4 +218,80 @@ withRing(t, 'a ring that is closed refuses everything, by code', async t => {
   ring.submitAll()
   t.equal(ring.inFlight, 0)
   t.equal(Ring.prototype[Symbol.asyncDispose].call(ring) instanceof Promise, true)
+})
+
+withRing(t, 'what is collected throws: everybody else is told all the same', async t => {
+  const queue = new RequestQueue({ depth: 8, cqDepth: 16 })
+  t.teardown(() => queue.close())
+  const thrown = once(process, 'uncaughtException')
+  let settled = 0
+  for (let i = 0; i < 4; i++) {
+    const operation = nop(0, () => settled++) as PlainOperation
+    if (i === 1) {
+      operation.collect = () => {
+        throw new Error('no memory')
+      }
+    }
+    queue.push([operation])
+  }
+  t.match((await thrown)[0], { message: 'no memory' })
+  t.equal(settled, 4)
+  t.equal(queue.inFlight, 0)
+})
+
+withRing(
+  t,
+  'who blocks the thread while it is told leaves the others their completions',
+  async t => {
+    const queue = new RequestQueue({ depth: 16, cqDepth: 32 })
+    t.teardown(() => queue.close())
+    const told: string[] = []
+    const push = (name: string, settle = () => {}) => {
+      const operation = nop(0, () => {
+        told.push(name)
+        settle()
+      }) as PlainOperation
+      queue.push([operation])
+      return operation
+    }
+    // Each waits for one of its own, which comes back behind those that have been read already.
+    const waitFor = (name: string, then?: () => void) => {
+      const operation = push(name, then)
+      operation.urgent = true
+      queue.waitUntil(() => told.includes(name), undefined)
+    }
+    const last = new Promise<void>(resolve => {
+      push('a', () => waitFor('within a', () => waitFor('within that')))
+      push('b', () => waitFor('within b'))
+      push('c', resolve)
+    })
+    queue.submit()
+    await last
+    t.same(told, ['a', 'within a', 'within that', 'b', 'within b', 'c'])
+    t.equal(queue.inFlight, 0)
+  },
+)
+
+withRing(t, 'what came back with the one who is told can be waited for', async t => {
+  const queue = new RequestQueue({ depth: 16, cqDepth: 32 })
+  t.teardown(() => queue.close())
+  const told: string[] = []
+  let second: PlainOperation | undefined
+  const done = new Promise<void>(resolve => {
+    const first = nop(0, () => {
+      second!.urgent = true
+      t.ok(queue.waitUntil(() => told.includes('second'), 5000))
+      told.push('first')
+    })
+    second = nop(0, () => told.push('second')) as PlainOperation
+    const third = nop(0, () => {
+      told.push('third')
+      resolve()
+    })
+    queue.push([first])
+    queue.push([second])
+    queue.push([third])
+  })
+  await done
+  t.same(told, ['second', 'first', 'third'])
 })

@@ -24,6 +24,7 @@ import {
   type Request,
   type RequestContext,
   TIMESPEC_BYTES,
+  type Usable,
   writeTimespec,
 } from '../request.ts'
 import { checkBytes, checkOffset, checkOptions, checkUint32, lookUp, newRequest } from './check.ts'
@@ -191,6 +192,24 @@ export function fadvise(
   return request
 }
 
+/** Also of a batch or chain that is submitted later. */
+class WhileUnregistered implements Usable {
+  readonly #buffer: IoBuffer
+
+  constructor(buffer: IoBuffer) {
+    this.#buffer = buffer
+  }
+
+  /** @throws ERR_RIOLOG_INVALID_ARGUMENT */
+  use(): void {
+    if (!this.#buffer.registered) return
+    // The kernel would go on with the pages that it has at hand, and JavaScript would see others.
+    throw invalidArgument("'dontNeed' is not for a registered buffer")
+  }
+
+  unuse(): void {}
+}
+
 export function madvise(
   context: RequestContext,
   buffer: IoBuffer,
@@ -201,9 +220,10 @@ export function madvise(
   checkBytes(buffer)
   if (buffer instanceof Uint8Array) throw invalidArgument('madvise is for an IoBuffer')
   request.opFlags = checkAdvice(advice, ADVICE.dontNeed)
-  if (advice === 'dontNeed' && buffer.registered) {
-    // The kernel would go on with the pages that it has at hand, and JavaScript would see others.
-    throw invalidArgument("'dontNeed' is not for a registered buffer")
+  if (advice === 'dontNeed') {
+    const whileUnregistered = new WhileUnregistered(buffer)
+    whileUnregistered.use()
+    request.alsoUse(whileUnregistered)
   }
   request.convert = nothing
   request.useOptions(options)

@@ -1,6 +1,7 @@
 /** Who closes what an operation opened: the caller once, or nobody's descriptor does riolog. */
-import { constants, fstatSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, writeFileSync } from 'node:fs'
 import { connect as connectNode } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { type InternetAddress, Ring } from '../../../src/ring/index.ts'
@@ -205,4 +206,45 @@ withRing(t, 'connections that many others overtake stay open: one owner each', a
   const { code, stdout, stderr } = await runChild('burst-of-connections.ts')
   t.equal(code, 0, stderr)
   t.same(JSON.parse(stdout || '{}'), { accepted: 12, dead: 0, warnings: 0 })
+})
+
+withRing(
+  t,
+  'a handle that the kernel has closed names no other file, before we are told',
+  async t => {
+    const ring = openRing(t)
+    const [path, other] = ['one', 'two'].map(name => join(temporaryFolder(t), name))
+    for (const file of [path, other]) writeFileSync(file, file)
+    const file = await ring.openat(path)
+    const { fd } = file
+    const closing = file.close()
+    ring.submitAll()
+    const reused = openSync(other, 'r')
+    t.equal(reused, fd, 'the number is in use again')
+    t.teardown(() => closeSync(reused))
+    t.equal(file.fd, -1)
+    t.throws(() => ring.registerFile(file), { code: CLOSED })
+    t.equal(await codeOf(() => ring.readAt(file, new Uint8Array(3), 0)), CLOSED)
+    await closing
+  },
+)
+
+withRing(t, 'nor does a socket', async t => {
+  const ring = openRing(t)
+  const here = { on: { address: '127.0.0.1', port: 0 } }
+  const socket = ring.listen(here)
+  const { fd } = socket
+  const closing = socket.close()
+  ring.submitAll()
+  const other = ring.listen(here)
+  t.equal(other.fd, fd, 'the number is in use again')
+  for (const ask of [
+    () => socket.address(),
+    () => socket.getOption('reuseAddress'),
+    () => socket.setOption('reuseAddress', false),
+  ]) {
+    t.throws(ask, { code: CLOSED })
+  }
+  t.equal(other.getOption('reuseAddress'), 1)
+  await Promise.all([closing, other.close()])
 })

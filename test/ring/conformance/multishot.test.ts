@@ -325,3 +325,24 @@ withRing(t, 'pollAll tells of each event, not only of the first', async t => {
   }
   await polling.return()
 })
+
+withRing(t, 'no memory for a copy of what came: it ends with that, and others go on', async t => {
+  const ring = openRing(t)
+  const { near, far } = await connection(t, ring)
+  const group = ring.bufferGroup(4, 4096)
+  const received = ring.recvAll(far, group)
+  const copy = group.copy
+  group.copy = () => {
+    throw new RangeError('Array buffer allocation failed')
+  }
+  await Promise.all([ring.send(near, Buffer.from('lost')), ring.nop()])
+  await t.rejects(received.next(), { message: 'Array buffer allocation failed' })
+  group.copy = copy
+  t.equal((await received.next()).done, true)
+  // Its buffers are the kernel's again, and the group can be given up.
+  const again = ring.recvAll(far, group)
+  await ring.send(near, Buffer.from('found'))
+  t.same((await again.next()).value, new Uint8Array(Buffer.from('found')))
+  await again.return()
+  group.release()
+})

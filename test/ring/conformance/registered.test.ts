@@ -242,3 +242,24 @@ withRing(t, 'a limit of locked memory: not registered, and no failure', async t 
   t.equal(written, 1 << 20)
   t.equal(text, 'zzz')
 })
+
+withRing(
+  t,
+  'a buffer that is registered behind the making of a batch is not emptied by it',
+  async t => {
+    const ring = openRing(t)
+    const buffer = IoBuffer.alloc(4096)
+    buffer.bytes.fill(1)
+    const batch = ring.batch().madvise(buffer, 'dontNeed')
+    const chain = ring.chain().madvise(buffer, 'dontNeed')
+    if (!ring.registerBuffer(buffer)) return void t.pass('locked memory', { skip: 'ulimit -l' })
+    t.equal(await codeOf(() => batch.submit()), INVALID)
+    t.equal(await codeOf(() => chain.submit()), INVALID)
+    buffer.bytes.fill(9)
+    const fd = temporaryFile(t)
+    await ring.writeAt(fd, buffer, 0)
+    const back = new Uint8Array(4096)
+    await ring.readAt(fd, back, 0)
+    t.ok(back.every(byte => byte === 9))
+  },
+)
