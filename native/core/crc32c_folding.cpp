@@ -12,8 +12,7 @@ namespace {
 
 #if defined(__clang__) && __clang_major__ >= 18 && __clang_major__ <= 20
 // There registers of 512 bits have a name of their own, too, which a command line may take away.
-#define RIOLOG_FOLDING \
-  __attribute__((target("avx512f,evex512,vpclmulqdq,pclmul,sse4.2,crc32")))
+#define RIOLOG_FOLDING __attribute__((target("avx512f,evex512,vpclmulqdq,pclmul,sse4.2,crc32")))
 #elif defined(__clang__) && __clang_major__ >= 14
 // As in crc32c.cpp: with "no crc32" from the command line (zig's, for instance), sse4.2 does not
 // bring it.
