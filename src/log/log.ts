@@ -424,7 +424,7 @@ export class Log {
   /**
    * What {@link scan} gives, many records at a time and without a copy, to replay a log: `data` is a view of the
    * memory that was read into, good until the next batch is asked for. Then it is taken back, and its length is 0:
-   * copy what is to be kept (`Buffer.from(data)`). A batch has up to 2.9 MiB of records.
+   * copy what is to be kept, or goes to a stream or another thread (`Buffer.from(data)`). A batch has up to 2.9 MiB of records.
    * @throws what {@link scan} throws, behind the records before the place that it tells of
    */
   scanBatches(options: Pick<ScanOptions, 'from'> = {}): AsyncIterableIterator<LogRecord[]> {
