@@ -52,6 +52,10 @@ const STARVED_TIMES = 8
 const STARVED_MS = 1
 /** ...and so many of them in a row: a disk has single slow ones. */
 const STARVED_COMMITS = 3
+/** A way that takes so many times what it took when it was chosen is not what was chosen... */
+const CHANGED_TIMES = 2
+/** ...where so many commits in a row do: then all are compared at once. */
+const CHANGED_COMMITS = 8
 /** Most of the time of a commit from here on is the transfer, and others may be in flight beside it. */
 const LARGE_BYTES = 512 * KIB
 
@@ -88,6 +92,8 @@ export class CommitWayChoice {
   #untilComparison = FIRST_PAUSE
   #isComparing = false
   #turns = 0
+  /** Commits in a row of the way that is taken, each of which took much longer than it did when it was compared. */
+  #changed = 0
 
   /**
    * @param doubts why RWF_DSYNC is not to be trusted unasked (`DiskDirectory.doubtsDsync`), and why the event loop is
@@ -151,7 +157,8 @@ export class CommitWayChoice {
       if (!this.#isComparing && way === this.#current) this.#end(this.#best())
     }
     if (!this.#isComparing) {
-      if (--this.#untilComparison <= 0) this.#begin()
+      this.#changed = this.#isChanged(way, ms) ? this.#changed + 1 : 0
+      if (--this.#untilComparison <= 0 || this.#changed === CHANGED_COMMITS) this.#begin()
       return
     }
     way.samples.push(ms)
@@ -178,8 +185,14 @@ export class CommitWayChoice {
     return way.starved === STARVED_COMMITS
   }
 
+  /** A slow disk hides what starves: the usual commit is too near to it. And a way that slows down need not be the one that starves. */
+  #isChanged(way: CommitWay, ms: number): boolean {
+    return way === this.#current && ms > CHANGED_TIMES * (way.milliseconds ?? Infinity)
+  }
+
   #begin(): void {
     this.#isComparing = true
+    this.#changed = 0
     for (const way of this.#ways) {
       way.samples = []
       way.starved = 0

@@ -85,6 +85,27 @@ t.test('what is about as fast stays as it is', async t => {
   t.equal(device.way, 'dsync')
 })
 
+t.test('a way that is not what it was is compared at once', async t => {
+  const device = new Device({ fdatasync: 0.5, dsync: 0.2 })
+  device.commit(100_000)
+  t.equal(device.way, 'dsync')
+  // On a slow disk no commit is so slow that it would starve.
+  device.ms.dsync = 3
+  const { dsync } = device.commit(1000)
+  t.equal(dsync, 8 + 15)
+  t.equal(device.way, 'fdatasync')
+  // All have become slower, as where groups are longer: looked at once, and good for that.
+  Object.assign(device.ms, { fdatasync: 1.4, dsync: 3.5 })
+  t.same(device.commit(1000), { fdatasync: 985, dsync: 15 })
+  // Single slow ones say nothing.
+  for (let i = 0; i < 100; i++) {
+    device.ms.fdatasync = 5
+    t.same(device.commit(7), { fdatasync: 7 })
+    device.ms.fdatasync = 1.4
+    t.same(device.commit(1), { fdatasync: 1 })
+  }
+})
+
 t.test('the fastest of four is taken', async t => {
   const ms = { fdatasync: 0.25, dsync: 0.18, 'fdatasync, polled': 0.16, 'dsync, polled': 0.13 }
   const device = new Device(ms, inAnyWay())

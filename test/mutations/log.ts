@@ -912,4 +912,20 @@ export const MUTATIONS: readonly Mutation[] = [
     to: '\n',
     tests: ['test/log/idle.test.ts'],
   },
+  {
+    rule: 'sync',
+    name: 'what has changed is kept until the next comparison',
+    file: choice,
+    from: ' || this.#changed === CHANGED_COMMITS',
+    to: '',
+    tests: sync,
+  },
+  {
+    rule: 'sync',
+    name: 'single slow commits are a change',
+    file: choice,
+    from: 'this.#isChanged(way, ms) ? this.#changed + 1 : 0',
+    to: 'this.#isChanged(way, ms) ? this.#changed + 1 : this.#changed',
+    tests: sync,
+  },
 ]
