@@ -140,15 +140,52 @@ t.test('values of a map that takes several turns are all kept', async t => {
   await store.close()
 })
 
-t.test('openings alone make no checkpoint due, though each begins a segment', async t => {
-  const device = new SimulatedDevice()
-  for (let i = 0; i < 5; i++) {
-    const store = await openStore(device, { checkpointBytes: 128 * KIB })
-    await put(store, `key ${i}`, 'value')
+t.test(
+  'openings make a checkpoint due once their segments are as much as it is to free',
+  async t => {
+    const device = new SimulatedDevice()
+    let most = 0
+    for (let i = 0; i < 40; i++) {
+      const store = await openStore(device, { checkpointBytes: 512 * KIB })
+      await put(store, `key ${i}`, 'value')
+      most = Math.max(most, store.log.info().segments.length)
+      if (i === 4) t.same(checkpointsOn(device), [], 'not by a few of them')
+      await store.close()
+    }
+    t.equal(checkpointsOn(device).length, 1)
+    t.ok(most <= 12, `${most} segments of 64 KiB`)
+    const store = await openStore(device)
+    t.equal((await contentOf(store)).size, 40)
     await store.close()
-  }
-  t.same(checkpointsOn(device), [])
+  },
+)
+
+t.test('short writes that are each synced take a block each, and are counted so', async t => {
+  const device = new SimulatedDevice()
+  const store = await openStore(device, { checkpointBytes: 64 * KIB })
+  let puts = 0
+  while (checkpointsOn(device).length === 0) await put(store, `key ${puts++ % 10}`, 'value')
+  t.ok(puts <= 40, `${puts} puts of 4 KiB each`)
+  await store.close()
 })
+
+t.test(
+  'values that fit into no record together are moved one by one, and the log stays short',
+  async t => {
+    const device = new SimulatedDevice()
+    const store = await openStore(device, { checkpointBytes: 64 * KIB })
+    for (let i = 0; i < 30; i++) await put(store, `cold ${i}`, Buffer.alloc(5000, 'c'))
+    t.ok(store.log.maxRecordBytes < 30 * 5000)
+    for (let i = 0; i < 400; i++) {
+      await put(store, 'hot', Buffer.alloc(5000, String(i)))
+      if (i % 20 === 19) await store.checkpoint()
+    }
+    const { segments } = store.log.info()
+    t.ok(segments.length < 30, `${segments.length} segments of 64 KiB`)
+    for (let i = 0; i < 30; i++) t.equal((await get(store, `cold ${i}`))?.length, 5000)
+    await store.close()
+  },
+)
 
 t.test('a checkpoint that is due when the store is opened waits for the replay', async t => {
   const device = new SimulatedDevice()

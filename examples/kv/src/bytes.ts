@@ -1,4 +1,5 @@
 /** Numbers and byte strings, one behind the other: what records and checkpoints are made of. */
+import { markAsUntransferable } from 'node:worker_threads'
 import { KvError } from './errors.ts'
 
 /**
@@ -12,7 +13,8 @@ const NO_ASCII = /[^\0-\x7f]/
 
 /** Of bytes, or of a string that stands for its bytes in UTF-8: most are ASCII, and are the key themselves. */
 export function keyOf(key: Buffer | string): Key {
-  if (typeof key !== 'string') return key.toString('latin1')
+  // An encoding of the caller's may give any Uint8Array.
+  if (typeof key !== 'string') return Buffer.prototype.toString.call(key, 'latin1')
   return NO_ASCII.test(key) ? Buffer.from(key).toString('latin1') : key
 }
 
@@ -28,7 +30,7 @@ export function keyBytes(key: Key): Buffer {
 const SLAB_BYTES = 32 * 1024
 /** Longer ones have memory of their own. */
 const SHARED_BYTES = SLAB_BYTES / 16
-let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+let slab = newSlab()
 let used = 0
 
 /**
@@ -38,13 +40,20 @@ let used = 0
 export function copyOf(bytes: Uint8Array): Buffer {
   if (bytes.length > SHARED_BYTES) return Buffer.from(bytes)
   if (used + bytes.length > SLAB_BYTES) {
-    slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+    slab = newSlab()
     used = 0
   }
   const copy = slab.subarray(used, used + bytes.length)
   copy.set(bytes)
   used += bytes.length
   return copy
+}
+
+/** Who gives his copy to a worker must not take those of others along. */
+function newSlab(): Buffer {
+  const memory = Buffer.allocUnsafeSlow(SLAB_BYTES)
+  markAsUntransferable(memory.buffer)
+  return memory
 }
 
 /** How long a number is: seven bits a byte, so that short lengths, which are most, take one. */

@@ -60,13 +60,14 @@ export class Store {
   readonly #files: CheckpointFiles
   readonly #largeBytes: number
   readonly #checkpointBytes: number
+  readonly #blockBytes: number
   readonly #writes: WriteQueue
   readonly #state: State
   /** What was written since the last checkpoint began, and how much that may be before the next one. */
   #grownBytes = 0
   #dueBytes: number
   #checkpointing: Promise<number> | undefined
-  #isClosed = false
+  #closing: Promise<void> | undefined
 
   private constructor(log: Log, files: CheckpointFiles, state: State, options: StoreOptions) {
     this.#log = log
@@ -75,6 +76,7 @@ export class Store {
     this.#largeBytes = options.largeBytes ?? LARGE_BYTES
     this.#checkpointBytes = options.checkpointBytes ?? CHECKPOINT_BYTES
     this.#dueBytes = this.#checkpointBytes
+    this.#blockBytes = log.info().alignment
     this.#writes = new WriteQueue(log, (lsn, record) => {
       this.#apply(lsn, record)
       this.#checkpointIfDue()
@@ -94,11 +96,13 @@ export class Store {
     try {
       const files = options.files ?? new DirectoryFiles(path)
       const store = new Store(log, files, await lastCheckpoint(log, files), options)
-      await removeBefore(files, store.#state.lsn)
+      const { lsn: checkpointLsn } = store.#state
+      await removeBefore(files, checkpointLsn)
       for await (const { lsn, data } of log.scan({ from: store.#state.lsn })) {
         // What a scan hands out is part of something larger.
         store.#apply(lsn, Buffer.from(data))
       }
+      store.#countSegmentsBehind(checkpointLsn)
       // Not before: a checkpoint writes, and what is written is applied behind all that is there.
       store.#checkpointIfDue()
       return store
@@ -135,6 +139,8 @@ export class Store {
   }
 
   async #read({ lsn, offset, length }: Stored): Promise<Buffer> {
+    // A long record is read group by group, and a trim must not come between.
+    using _ = this.#log.pin('read', lsn)
     const record = await this.#log.read(lsn)
     return record.subarray(offset, offset + length)
   }
@@ -148,18 +154,26 @@ export class Store {
   /**
    * Writes a checkpoint and gives up the log before it; resolves to the LSN that it covers. Writes and
    * reads go on meanwhile. One at a time: who asks while one is written gets that one.
+   * @throws ERR_RIOLOG_CLOSED
    */
   checkpoint(): Promise<number> {
+    // It would write beside whoever opens the store next.
+    const closing = this.#checkpointing === undefined ? this.#closing : undefined
+    if (closing !== undefined) return closing.then(() => this.#log.flush())
     this.#checkpointing ??= this.#checkpoint().finally(() => {
       this.#checkpointing = undefined
     })
     return this.#checkpointing
   }
 
-  /** Waits for what was written, and lets go. A second time it does nothing. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
+  /** Waits for what was written, and lets go. A second time it waits for the first. */
+  close(): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing.catch(() => {})
+    this.#closing = this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     await this.#checkpointing?.catch(() => {})
     // The last of the row resolves when all before it have; who wrote them is told if they fail.
     if (!this.#writes.isEmpty) await this.write([], true).catch(() => {})
@@ -167,18 +181,29 @@ export class Store {
   }
 
   #apply(lsn: number, record: Buffer): void {
+    const before = this.#state.lsn
     apply(this.#state, lsn, record, this.#largeBytes)
-    this.#grownBytes += record.length
+    // A commit takes a block at least, however short its record; where an opening or a segment begins, LSNs jump.
+    const most = record.length + 2 * this.#blockBytes
+    this.#grownBytes += Math.min(this.#state.lsn - before, most)
+  }
+
+  /** Each opening begins a file of its own, however little is written: many of them are to be freed as well. */
+  #countSegmentsBehind(checkpointLsn: number): void {
+    const { segments } = this.#log.info()
+    const behind = segments.filter(({ firstLsn }) => firstLsn > checkpointLsn)
+    const bytes = behind.reduce((sum, { fileBytes }) => sum + fileBytes, 0)
+    this.#grownBytes = Math.max(this.#grownBytes, bytes)
   }
 
   #checkpointIfDue(): void {
     if (this.#grownBytes <= this.#dueBytes) return
-    if (this.#checkpointing !== undefined || this.#isClosed) return
+    if (this.#checkpointing !== undefined || this.#closing !== undefined) return
     this.checkpoint().catch(error => this.#warn(error))
   }
 
   #warn(error: unknown): void {
-    if (this.#isClosed || hasCode(error, 'ERR_RIOLOG_POISONED')) return
+    if (this.#closing !== undefined || hasCode(error, 'ERR_RIOLOG_POISONED')) return
     const code = 'RIOLOG_KV_CHECKPOINT'
     process.emitWarning(`no checkpoint was written: ${error}`, { type: 'RiologWarning', code })
   }
@@ -210,17 +235,24 @@ export class Store {
     const { map } = snapshotOf(this.#state)
     const { bytes } = await this.#survey(map)
     const keptFrom = this.#startOfLast(2 * bytes + this.#checkpointBytes)
+    const mostBytes = this.#log.maxRecordBytes
     let moves: Operation[] = []
     let movedBytes = 0
     for await (const entries of storedIn(map)) {
       for (const [key, value] of entries) {
         if (value.lsn >= keptFrom || this.map.get(key) !== value) continue
-        moves.push({ type: 'move', key, from: value.lsn, value: await this.load(value) })
-        movedBytes += value.length
-        if (movedBytes < MOVE_BYTES) continue
-        await this.write(moves, true)
-        moves = []
-        movedBytes = 0
+        const moved = await this.load(value)
+        const move: Operation = { type: 'move', key, from: value.lsn, value: moved }
+        const bytes = encodeBatch([move]).length
+        // No record is that long any more (maxBufferedBytes is less than it was): it stays where it is.
+        if (bytes > mostBytes) continue
+        if (moves.length > 0 && movedBytes + bytes > Math.min(MOVE_BYTES, mostBytes)) {
+          await this.write(moves, true)
+          moves = []
+          movedBytes = 0
+        }
+        moves.push(move)
+        movedBytes += bytes
       }
     }
     if (moves.length > 0) await this.write(moves, true)

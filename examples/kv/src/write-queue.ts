@@ -26,8 +26,11 @@ export class WriteQueue {
   readonly #onVisible: (lsn: number, record: Buffer) => void
   readonly #waiting: Write[] = []
   readonly #appended: Write[] = []
+  #isAppending = false
   #isDraining = false
   #isFlushing = false
+  /** Why what is durable could not be shown: what is in memory is not what the log says any more. */
+  #failure: unknown
 
   /** @param onVisible called with each record in the order of the LSNs, before its write resolves */
   constructor(log: Log, onVisible: (lsn: number, record: Buffer) => void) {
@@ -44,12 +47,16 @@ export class WriteQueue {
   /** Resolves when the record is visible; rejects with the log's error, and then it never is. */
   submit(record: Buffer, sync: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) return reject(this.#failure)
       this.#waiting.push({ record, sync, lsn: 0, resolve, reject })
       this.#append()
     })
   }
 
   #append(): void {
+    // From within `append`: who appends goes on with these.
+    if (this.#isAppending) return
+    this.#isAppending = true
     // Nobody overtakes those who wait for room.
     while (!this.#isDraining && this.#waiting.length > 0) {
       const write = this.#waiting[0]
@@ -67,6 +74,7 @@ export class WriteQueue {
       this.#appended.push(write)
       this.#waiting.shift()
     }
+    this.#isAppending = false
     this.#show()
     this.#flush()
   }
@@ -88,11 +96,23 @@ export class WriteQueue {
     let count = 0
     for (const { lsn, record, sync, resolve } of this.#appended) {
       if (sync && lsn >= durableLsn) break
-      this.#onVisible(lsn, record)
+      try {
+        this.#onVisible(lsn, record)
+      } catch (error) {
+        this.#fail(error)
+        return
+      }
       resolve()
       count++
     }
     if (count > 0) this.#appended.splice(0, count)
+  }
+
+  /** Memory ran out, say: the next opening finds it all. */
+  #fail(error: unknown): void {
+    this.#failure = error
+    for (const { reject } of [...this.#appended.splice(0), ...this.#waiting.splice(0)])
+      reject(error)
   }
 
   #flush(): void {
@@ -106,7 +126,15 @@ export class WriteQueue {
     try {
       while (this.#appended.length > 0) await this.#log.flush()
     } catch (error) {
-      for (const { reject } of this.#appended.splice(0)) reject(error)
+      // A close makes durable what was appended, and tells of it.
+      const closed = hasCode(error, 'ERR_RIOLOG_CLOSED')
+      const reason = closed
+        ? await this.#log.close().then(
+            () => error,
+            cause => cause,
+          )
+        : error
+      for (const { reject } of this.#appended.splice(0)) reject(reason)
     }
     this.#isFlushing = false
   }
