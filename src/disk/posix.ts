@@ -87,7 +87,7 @@ export type MakeFile = (fd: number, name: string, direct: boolean, dir: PosixDir
 
 export class PosixDirectory implements DiskDirectory {
   readonly path: string
-  readonly fd: number
+  fd: number
   readonly #makeFile: MakeFile
   readonly #fsync: (fd: number) => Promise<void>
 
@@ -152,8 +152,11 @@ export class PosixDirectory implements DiskDirectory {
     }
   }
 
+  /** Whatever comes behind it meets EBADF, not what has the number by then. */
   close(): void {
+    if (this.fd < 0) return
     fs.closeSync(this.fd)
+    this.fd = -1
   }
 }
 
@@ -161,7 +164,7 @@ export class PosixDirectory implements DiskDirectory {
 export abstract class PosixFile implements DiskFile {
   name: string
   readonly direct: boolean
-  protected readonly fd: number
+  protected fd: number
   readonly #directory: PosixDirectory
 
   constructor(fd: number, name: string, direct: boolean, directory: PosixDirectory) {
@@ -285,8 +288,10 @@ export abstract class PosixFile implements DiskFile {
   }
 
   close(): void {
+    if (this.fd < 0) return
     // Opened by native code, so closed there: if a worker ends before, its descriptors go with it.
     addon().closeFile(this.fd)
+    this.fd = -1
   }
 }
 

@@ -104,13 +104,15 @@ export class CurrentSegment {
    * @throws ERR_RIOLOG_NO_SPACE and others that leave the log usable: nothing has changed
    * @throws ERR_RIOLOG_POISONED: whether it is in force is undecided
    */
-  async forkAt(cut: number, takeArena: () => Arena): Promise<Fork & { readonly arena: Arena }> {
+  async forkAt(cut: number, arena: Arena): Promise<Fork> {
     const { chain, directory, manifest, supply, health } = this.#parts
     const prepared = await this.#prepareFork(cut)
     const segment = this.#asLive(prepared)
-    const arena = takeArena()
-    const { end, length } = this.#linkGroup(arena, segment, cut)
+    let end: number
     try {
+      const link = this.#linkGroup(arena, segment, cut)
+      end = link.end
+      const { length } = link
       await health.orPoisoned(
         segment.file.write(arena.buffer, arena.offset, length, chain.alignment),
       )
@@ -126,7 +128,7 @@ export class CurrentSegment {
     const spare = supply.forkedTo(prepared)
     if (spare !== undefined) dropped.push({ number: spare, busy: false })
     this.#enter(segment, cut, end)
-    return { end, dropped, arena }
+    return { end, dropped }
   }
 
   async #prepareFork(cut: number): Promise<PreparedSegment> {

@@ -31,6 +31,11 @@ export class Fragments {
     this.#mostBytes = mostBytes
   }
 
+  /** Where the record at hand begins that is not yet whole. */
+  get begunAt(): number | undefined {
+    return this.#parts.length > 0 ? this.#first!.lsn : undefined
+  }
+
   /** Of a record before the place that is of interest. */
   pass(): void {
     this.#passing = true

@@ -2,7 +2,14 @@ import { throwUncaught } from '../uncaught.ts'
 
 /** Those who want to be told of something, in the order in which they asked. */
 export class Listeners<T> {
+  readonly #latestAlone: boolean
+  #told = 0
   readonly #listeners = new Set<{ readonly tell: (value: T) => void }>()
+
+  /** @param latestAlone of a value that only moves on: who was told of a later one is not told of this any more */
+  constructor({ latestAlone = false } = {}) {
+    this.#latestAlone = latestAlone
+  }
 
   /** Returns a function that takes the listener off again. */
   add(tell: (value: T) => void): () => void {
@@ -16,7 +23,10 @@ export class Listeners<T> {
   /** What a listener throws is uncaught. */
   tell(value: T): void {
     if (this.#listeners.size === 0) return
+    const told = ++this.#told
     for (const { tell } of [...this.#listeners]) {
+      // One of them came back, and all have been told of what came then.
+      if (this.#latestAlone && told !== this.#told) return
       try {
         tell(value)
       } catch (error) {

@@ -113,6 +113,8 @@ export class Log {
   #sweeping: Promise<void> = Promise.resolve()
   #changing: Promise<void> = Promise.resolve()
   readonly #pins = new Pins()
+  /** Where to: what lies before it cannot be held any more, though the manifest does not say so yet. */
+  #trimmingTo = 0
   readonly #ways: CommitWayChoice
   readonly #events: DurableEvents
   #closing: Promise<void> | undefined
@@ -489,7 +491,7 @@ export class Log {
       await this.#trim(writer, this.#pins.limit(lsn, writer.durableLsn))
       return this.trimLsn
     }
-    return traced('trim', this.#path, () => this.#inTurn(trim), lsn)
+    return traced('trim', this.#path, () => this.#inTurnUnlessClosed(trim), lsn)
   }
 
   /**
@@ -503,7 +505,7 @@ export class Log {
     checkLsn(lsn)
     if (typeof name !== 'string' || name === '') throw invalidArgument('a pin needs a name')
     if (!(maxBytes > 0)) throw invalidArgument('maxBytes must be above 0')
-    if (lsn < this.trimLsn) {
+    if (lsn < Math.max(this.trimLsn, this.#trimmingTo)) {
       throw new RiologError('ERR_RIOLOG_TRIMMED', `LSN ${lsn} was trimmed; oldest: ${this.trimLsn}`)
     }
     return this.#pins.add(name, lsn, maxBytes)
@@ -528,7 +530,7 @@ export class Log {
       const cutOf = async () => (lsn === writer.durableLsn ? lsn : this.#reader.cutBefore(lsn))
       await this.#bury(await writer.rewind(cutOf))
     }
-    const rewinding = traced('rewind', this.#path, () => this.#inTurn(rewind), lsn)
+    const rewinding = traced('rewind', this.#path, () => this.#inTurnUnlessClosed(rewind), lsn)
     return rewinding.finally(() => writer.resume())
   }
 
@@ -641,6 +643,12 @@ export class Log {
     }
   }
 
+  /** The same, for what has been told of on a channel meanwhile: who listens may have closed the log. */
+  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {
+    this.#refuseIfClosed()
+    return this.#inTurn(run)
+  }
+
   /** Trims and rewinds run one at a time. */
   #inTurn<T>(run: () => Promise<T>): Promise<T> {
     const running = this.#changing.then(run)
@@ -661,6 +669,7 @@ export class Log {
 
   async #trim(writer: Writer, lsn: number): Promise<void> {
     if (lsn <= this.trimLsn) return
+    this.#trimmingTo = lsn
     await writer.updateManifest(() => ({ trimLsn: lsn }))
     const { chain, manifestFile } = this.#opened
     const { trimLsn, floor } = manifestFile!.current
@@ -711,7 +720,8 @@ export class Log {
    * @throws ERR_RIOLOG_POISONED when records could not be made durable; the log is closed all the same
    */
   close(): Promise<void> {
-    this.#closing ??= traced('close', this.#path, () => this.#close())
+    // Not yet within this call: who listens for it may close, too.
+    this.#closing ??= Promise.resolve().then(() => traced('close', this.#path, () => this.#close()))
     return this.#closing
   }
 

@@ -183,6 +183,8 @@ export class Reader {
 
   /** The group that begins where one ends. */
   #behind(segment: LiveSegment, end: number): Position | undefined {
+    // A rewind has lowered the cut meanwhile.
+    if (end > segment.cut) throw rewound(end)
     return end === segment.cut ? this.next(segment) : { segment, lsn: end }
   }
 

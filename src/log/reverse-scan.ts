@@ -112,6 +112,8 @@ export class ReverseScan extends RecordIterator<LogRecord> {
     this.#reader = reader
     this.#window.forget()
     this.#groups = []
+    this.#records = []
+    this.#long = undefined
     this.#position = reader.startBefore(this.#hasGiven ? this.#reached - 1 : this.#from, this.#to)
   }
 

@@ -138,12 +138,13 @@ abstract class GroupWalk<Item> extends RecordIterator<Item> {
   /** Another view of the log, from where this one ends. */
   #goOnWith(reader: Reader): void {
     if (this.#reached !== this.#from) reader.refuseGone(this.#reached)
+    const begunAt = this.#fragments.begunAt
     this.window.forget()
     this.#records = undefined
     this.#reader = reader
     this.#fragments = reader.fragments()
     this.#rewindsSeen = reader.rewinds.length
-    this.#from = this.#reached
+    this.#from = begunAt ?? this.#reached
     this.#least = this.#from === 0 ? reader.trimLsn : this.#from
     this.#started = false
     this.#position = undefined

@@ -299,7 +299,11 @@ export class Writer {
     const { open } = this.#queue
     if (open?.fits(spanBytes)) return open
     if (!this.#canTake(spanBytes)) return undefined
-    if (!this.#current.hasForked) this.#fork()
+    if (!this.#current.hasForked) {
+      this.#fork()
+      // Listeners were told of its end, and may have appended.
+      return this.#groupFor(spanBytes)
+    }
     const from = this.end
     const rotates = this.#mustRotate(spanBytes)
     const arena = this.#takeArena()
@@ -395,7 +399,10 @@ export class Writer {
   /** Where the groups of a batch would stand; undefined when there is no room for all of them now. */
   #layOutNow(lengths: readonly number[]): BatchLayout | undefined {
     if (!this.#canTake(0)) return undefined
-    if (!this.#current.hasForked) this.#fork()
+    if (!this.#current.hasForked) {
+      this.#fork()
+      return this.#layOutNow(lengths)
+    }
     const nextRoom = this.#supply.readyFileBytes - this.#alignment
     // What does not fit into both may do so where the next segment has it alone.
     const layout = [this.#current.roomBehind(this.end), 0]
@@ -564,9 +571,16 @@ export class Writer {
     const cut = await cutOf()
     if (cut === this.durableLsn) return []
     const isFirst = !this.#current.hasForked
-    const fork = await this.#current.forkAt(cut, () => this.#takeArena())
+    const arena = this.#takeArena()
+    let fork: Fork
+    try {
+      fork = await this.#current.forkAt(cut, arena)
+    } catch (error) {
+      this.#arenas.give(arena)
+      throw error
+    }
     this.#parts.onRewound(cut)
-    this.#moveInto(fork, fork.arena)
+    this.#moveInto(fork, arena)
     if (isFirst) this.#parts.onForked()
     return fork.dropped
   }

@@ -82,8 +82,8 @@ export class Replica {
         if (found !== undefined)
           await replica.#goOn(found.manifestFile, found.chain, found.progress)
       } catch (error) {
-        // Its lock, too: or this process could not open the directory again.
-        replica.#letGo()
+        replica.#idleStamp.stop()
+        replica.#health.stop()
         throw error
       }
       return replica

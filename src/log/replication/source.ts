@@ -55,9 +55,11 @@ export async function readRaw(
   const { reader, manifest } = view
   const raw = new RawReader(view.chain, reader)
   if (hash !== undefined && from !== 0) await refuseOther(raw, from, hash)
+  // Of the moment in which the place is looked for: groups of before a rewind have nothing to do with a trim behind it.
+  const { trimLsn } = reader
   const found = await raw.behind(from, maxBytes)
   const { uuid, epoch } = manifest
-  const { durableLsn, trimLsn } = reader
+  const { durableLsn } = reader
   return found && { uuid, epoch, ...found, durableLsn, trimLsn }
 }
 
@@ -77,7 +79,7 @@ async function refuseOther(raw: RawReader, end: number, hash: string): Promise<v
 
 /** Tells of durable LSNs, and of segments that are behind them as a whole. */
 export class DurableEvents {
-  readonly durable = new Listeners<number>()
+  readonly durable = new Listeners<number>({ latestAlone: true })
   readonly sealed = new Listeners<SealedSegment>()
   readonly #chain: LiveChain
   #current: LiveSegment | undefined
@@ -95,6 +97,8 @@ export class DurableEvents {
     let at = segments.length - 1
     while (at >= 0 && (segments[at].firstGroupEnd ?? Infinity) > durableLsn) at--
     if (segments[at] === this.#current) return
+    // Who was told came back, and has been told of what is behind.
+    if (at >= 0 && segments[at].header.number < (this.#current?.header.number ?? 0)) return
     this.#current = segments[at]
     if (at > 0) this.sealed.tell(this.#sealed(segments[at - 1]))
   }

@@ -1,0 +1,351 @@
+/** What is changed, closed or misread in the middle of something else: told, and nothing is lost or passed over. */
+import { tracingChannel } from 'node:diagnostics_channel'
+import { closeSync, openSync, readdirSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { DiskFile } from '../../src/disk/disk.ts'
+import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { Log } from '../../src/log/log.ts'
+import { checkOptions, type LogOptions } from '../../src/log/options.ts'
+import { Replica } from '../../src/log/replication/replica.ts'
+import { addon } from '../../src/native.ts'
+import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
+import { follow, openReplica } from '../support/replication.ts'
+import { batchedRecordsOf, KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
+
+const CLOSED = 'ERR_RIOLOG_CLOSED'
+
+/** A log on a disk whose files behave as they are told to. */
+function openWith(
+  device: SimulatedDevice,
+  methods: (file: DiskFile) => Partial<DiskFile>,
+  options: LogOptions = {},
+): Promise<Log> {
+  const checked = checkOptions({ segmentSize: 64 * KIB, idleStampMs: 0, ...options })
+  return Log.openOn(withFiles(new SimulatedDisk(device), methods), 'simulated', checked)
+}
+
+async function fill(log: Log, count: number, bytes = 6000): Promise<number[]> {
+  const lsns: number[] = []
+  for (let i = 0; i < count; i++) lsns.push(await log.appendDurable(Buffer.alloc(bytes, i)))
+  return lsns
+}
+
+for (const what of ['trim', 'rewind'] as const) {
+  onEachEngine(t, `a log that is closed by who is told of a ${what}`, async (t, engine) => {
+    const path = temporaryDirectory(t)
+    const options = { engine, segmentSize: 64 * KIB, recycledSegments: 0 }
+    const log = await Log.open(path, options)
+    const lsns = await fill(log, 40)
+    const { start } = tracingChannel(`riolog:${what}`)
+    let closing: Promise<void> | undefined
+    const close = () => {
+      closing = log.close()
+    }
+    start.subscribe(close)
+    const changing = t.rejects(log[what](lsns[30]) as Promise<unknown>, { code: CLOSED })
+    start.unsubscribe(close)
+    await closing
+    await changing
+    const again = await Log.open(path, options)
+    t.equal((await recordsOf(again)).length, 40)
+    await again.close()
+  })
+}
+
+onEachEngine(
+  t,
+  'a log that is closed by who is told that it is being closed',
+  async (t, engine) => {
+    const log = await Log.open(temporaryDirectory(t), { engine })
+    await log.appendDurable(Buffer.from('a'))
+    const { start } = tracingChannel('riolog:close')
+    let closed: Promise<void> | undefined
+    const close = () => {
+      closed ??= log.close()
+    }
+    start.subscribe(close)
+    await log.close()
+    start.unsubscribe(close)
+    t.ok(closed !== undefined)
+    await closed
+  },
+)
+
+onEachEngine(t, 'a file and a directory that are closed do nothing any more', async (t, engine) => {
+  const log = await Log.open(temporaryDirectory(t), { engine })
+  const lsn = await log.appendDurable(Buffer.from('a'))
+  const read = log.read(lsn)
+  await log.close()
+  t.equal(String(await read), 'a', 'what was under way ended before')
+  await t.rejects(log.read(lsn), { code: CLOSED })
+})
+
+t.test('memory runs out in a rewind: it is refused, and the log goes on', async t => {
+  const device = new SimulatedDevice()
+  const first = await openSimulated(device)
+  const lsns = await fill(first, 4)
+  await first.close()
+  const log = await openSimulated(device)
+  const native = addon() as { allocate: (bytes: number) => unknown }
+  const { allocate } = native
+  let refused = 0
+  native.allocate = bytes => {
+    if (bytes < 50 * KIB || bytes % (64 * KIB) === 0) return allocate(bytes)
+    refused++
+    return undefined
+  }
+  await t.rejects(log.rewind(lsns[2]), { code: 'ERR_RIOLOG_OUT_OF_MEMORY' })
+  native.allocate = allocate
+  t.ok(refused > 0)
+  await fill(log, 40)
+  await log.rewind(lsns[2])
+  await log.close()
+  const again = await openSimulated(device)
+  t.same(
+    (await recordsOf(again)).map(({ lsn }) => lsn),
+    lsns.slice(0, 2),
+  )
+  await again.close()
+})
+
+for (const bytes of [6000, 40_000]) {
+  t.test(
+    `who is told of an opening's first segment appends ${bytes} bytes till there is no room`,
+    async t => {
+      const device = new SimulatedDevice()
+      const segmentSize = bytes > 10_000 ? 16_384 * KIB : 64 * KIB
+      const options = { segmentSize, idleStampMs: 0, maxBufferedBytes: 2048 * KIB }
+      const log = await openSimulated(device, options)
+      const { bufferBytesInUse } = log.metrics()
+      const taken: number[] = []
+      const stop = log.onDurable(() => {
+        stop()
+        t.throws(
+          () => {
+            for (let i = 0; i < 1000; i++) taken.push(log.append(Buffer.alloc(bytes, 7)))
+          },
+          { code: 'ERR_RIOLOG_BACKPRESSURE' },
+        )
+      })
+      try {
+        taken.push(log.append(Buffer.alloc(bytes, 7)))
+      } catch (error) {
+        t.match(error, { code: 'ERR_RIOLOG_BACKPRESSURE' })
+      }
+      taken.push(await log.appendDurable(Buffer.from('later')))
+      t.equal(log.metrics().bufferBytesInUse, bufferBytesInUse)
+      await log.close()
+      const again = await openSimulated(device, options)
+      t.same(
+        (await recordsOf(again)).map(({ lsn }) => lsn),
+        taken,
+      )
+      await again.close()
+    },
+  )
+}
+
+t.test('a pin beside a trim holds, or is refused', async t => {
+  let during: (() => void) | undefined
+  const log = await openWith(new SimulatedDevice(), file => ({
+    async write(buffer, offset, length, position) {
+      if (file.name.startsWith('MANIFEST')) {
+        during?.()
+        during = undefined
+      }
+      await file.write(buffer, offset, length, position)
+    },
+  }))
+  const lsns = await fill(log, 40)
+  await new Promise(resolve => setTimeout(resolve, 30))
+  let asked = false
+  during = () => {
+    asked = true
+    t.throws(() => log.pin('late', lsns[3]), { code: 'ERR_RIOLOG_TRIMMED' })
+    log.pin('in time', lsns[30])
+  }
+  await log.trim(lsns[30])
+  t.ok(asked)
+  t.equal(await log.trim(lsns[35]), lsns[30])
+  t.equal((await log.read(lsns[30])).length, 6000)
+  await log.close()
+})
+
+t.test('onSealed and onDurable never go back, whoever comes back in', async t => {
+  const log = await openSimulated(new SimulatedDevice(), { idleStampMs: 0 })
+  const sealed: number[] = []
+  const durable: number[] = []
+  log.onSealed(({ number }) => sealed.push(number))
+  let comesBack = false
+  log.onDurable(() => {
+    if (!comesBack) return
+    comesBack = false
+    try {
+      for (let i = 0; i < 12; i++) {
+        log.append(Buffer.alloc(6000))
+        log.flushSync()
+      }
+    } catch (error) {
+      t.match(error, { code: 'ERR_RIOLOG_BACKPRESSURE' })
+    }
+  })
+  log.onDurable(durableLsn => durable.push(durableLsn))
+  for (let i = 0; i < 60; i++) {
+    comesBack = i % 7 === 3
+    await log.appendDurable(Buffer.alloc(6000, i))
+    await new Promise(resolve => setTimeout(resolve, 1))
+  }
+  t.ok(sealed.length > 5)
+  t.same(
+    sealed,
+    sealed.toSorted((a, b) => a - b),
+  )
+  t.equal(new Set(sealed).size, sealed.length, 'each once')
+  t.same(
+    durable,
+    durable.toSorted((a, b) => a - b),
+  )
+  t.equal(durable.at(-1), log.durableLsn)
+  await log.close()
+})
+
+t.test('a long record that a rewind drops while it is read', async t => {
+  let gate: Promise<void> | undefined
+  let reading = false
+  const log = await openWith(new SimulatedDevice(), file => ({
+    async read(buffer, offset, length, position) {
+      const count = await file.read(buffer, offset, length, position)
+      if (gate !== undefined && file.name.endsWith('.seg')) {
+        const held = gate
+        gate = undefined
+        reading = true
+        await held
+      }
+      return count
+    },
+  }))
+  const lsns = await fill(log, 12)
+  await new Promise(resolve => setTimeout(resolve, 30))
+  const long = await log.appendDurable(Buffer.alloc(61_000, 1))
+  let letGo = () => {}
+  gate = new Promise(resolve => {
+    letGo = resolve
+  })
+  const read = t.rejects(log.read(long), { code: 'ERR_RIOLOG_REWOUND' })
+  while (!reading) await new Promise(setImmediate)
+  await log.rewind(lsns[10])
+  letGo()
+  await read
+  await log.close()
+})
+
+const LENGTHS = [1000, 6000 * KIB, 1000]
+const READERS = {
+  scan: recordsOf,
+  scanBatches: batchedRecordsOf,
+  'scan in reverse': async (log: Log) => {
+    const records = []
+    for await (const record of log.scan({ reverse: true })) records.push(record)
+    return records.reverse()
+  },
+}
+for (const [name, read] of Object.entries(READERS)) {
+  t.test(`a read-only ${name} that misreads once passes over nothing`, async t => {
+    const device = new SimulatedDevice()
+    const options = { segmentSize: 16_384 * KIB, maxBufferedBytes: 65_536 * KIB }
+    const writer = await openSimulated(device, options)
+    const lsns: number[] = []
+    for (const [i, bytes] of LENGTHS.entries()) {
+      lsns.push(await writer.appendDurable(Buffer.alloc(bytes, i + 1)))
+    }
+    await writer.close()
+    let misread = 0
+    for (let nth = 1; nth === misread + 1 && nth < 20; nth++) {
+      let reads = Number.NEGATIVE_INFINITY
+      const log = await openWith(
+        device,
+        file => ({
+          async read(buffer, offset, length, position) {
+            const count = await file.read(buffer, offset, length, position)
+            if (!file.name.endsWith('.seg') || count === 0 || ++reads !== nth) return count
+            misread = nth
+            for (let at = offset; at < offset + count; at += 4096) buffer.bytes[at + 100] ^= 1
+            return count
+          },
+        }),
+        { readOnly: true, segmentSize: undefined },
+      )
+      reads = 0
+      const found = await read(log).catch(error => error)
+      // An error is an answer; a record that is not there, or not whole, is none.
+      if (Array.isArray(found)) {
+        t.same(
+          found.map(({ lsn, data }) => [lsn, data?.length]),
+          lsns.map((lsn, i) => [lsn, LENGTHS[i]]),
+          `the ${nth}th read`,
+        )
+      } else t.match(found, { code: 'ERR_RIOLOG_CORRUPT' })
+      await log.close()
+    }
+    t.ok(misread > 2, `${misread} reads`)
+  })
+}
+
+t.test('a chunk of before a rewind brings no trim of behind it', async t => {
+  let gate: Promise<void> | undefined
+  let reading = false
+  const log = await openWith(new SimulatedDevice(), file => ({
+    async read(buffer, offset, length, position) {
+      const count = await file.read(buffer, offset, length, position)
+      if (gate !== undefined && file.name.endsWith('.seg')) {
+        const held = gate
+        gate = undefined
+        reading = true
+        await held
+      }
+      return count
+    },
+  }))
+  const lsns = await fill(log, 30)
+  const replica = await openReplica(new SimulatedDevice())
+  await follow(log, replica)
+  await fill(log, 1)
+  let letGo = () => {}
+  gate = new Promise(resolve => {
+    letGo = resolve
+  })
+  const asked = log.readRaw(replica.end)
+  while (!reading) await new Promise(setImmediate)
+  await log.rewind(lsns[12])
+  const behind = await fill(log, 20)
+  await log.trim(behind[1])
+  letGo()
+  await replica.apply((await asked)!)
+  await follow(log, replica)
+  t.equal(replica.end, log.durableLsn)
+  t.equal(replica.trimLsn, behind[1])
+  await replica.close()
+  await log.close()
+})
+
+onEachEngine(t, 'a copy whose end is damaged is refused as such, each time', async (t, engine) => {
+  const [source, path] = [temporaryDirectory(t), temporaryDirectory(t)]
+  const log = await Log.open(source, { engine })
+  await fill(log, 5)
+  const replica = await Replica.open(path, { engine })
+  await follow(log, replica)
+  const { end } = replica
+  await replica.close()
+  await log.close()
+  const name = readdirSync(path)
+    .filter(name => name.endsWith('.seg'))
+    .sort()
+    .at(-1)!
+  const fd = openSync(join(path, name), 'r+')
+  writeSync(fd, Buffer.alloc(8192, 255), 0, 8192, (end % (64 << 20)) - 8192)
+  closeSync(fd)
+  for (let i = 0; i < 2; i++) {
+    await t.rejects(Replica.open(path, { engine }), { code: 'ERR_RIOLOG_CORRUPT' })
+  }
+})
