@@ -11,6 +11,7 @@ const checkpoints = ['test/kv/checkpoint.test.ts']
 const powerCuts = ['test/kv/power-cut.test.ts']
 const maps = ['test/kv/ordered-map.test.ts']
 const levels = ['test/kv/suite.test.ts', 'test/kv/level.test.ts']
+const together = ['test/kv/together.test.ts']
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -25,8 +26,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'durable',
     name: 'who waits for a commit that fails is not told',
     file: queue,
-    from: 'for (const { reject } of this.#appended.splice(0)) reject(error)',
-    to: 'void error',
+    from: 'for (const { reject } of this.#appended.splice(0)) reject(reason)',
+    to: 'void reason',
     tests: writes,
   },
   {
@@ -236,5 +237,69 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'if (version !== VERSION)',
     to: 'if (version < 0)',
     tests: writes,
+  },
+  {
+    rule: 'together',
+    name: 'a write from within an append is appended twice',
+    file: queue,
+    from: '    if (this.#isAppending) return\n',
+    to: '',
+    tests: together,
+  },
+  {
+    rule: 'together',
+    name: 'a checkpoint begins beside a close',
+    file: store,
+    from: '    if (closing !== undefined) return closing.then(() => this.#log.flush())\n',
+    to: '',
+    tests: together,
+  },
+  {
+    rule: 'together',
+    name: 'a long value is trimmed while it is read',
+    file: store,
+    from: "    using _ = this.#log.pin('read', lsn)\n",
+    to: '',
+    tests: together,
+  },
+  {
+    rule: 'together',
+    name: 'what cannot be shown is tried for ever',
+    file: queue,
+    from: '        this.#fail(error)\n        return\n',
+    to: '        return\n',
+    tests: together,
+  },
+  {
+    rule: 'together',
+    name: 'a write that a close refuses is told before it is known',
+    file: queue,
+    from: "if (hasCode(error, 'ERR_RIOLOG_CLOSED')) await this.#log.close().catch(() => {})",
+    to: '',
+    tests: together,
+  },
+  {
+    rule: 'log length',
+    name: 'a move may be longer than a record',
+    file: store,
+    from: 'movedBytes + bytes > Math.min(MOVE_BYTES, mostBytes)',
+    to: 'movedBytes + bytes > MOVE_BYTES',
+    tests: checkpoints,
+  },
+  {
+    rule: 'log length',
+    name: 'a short write counts for as much as it says',
+    file: store,
+    from: 'Math.min(this.#state.lsn - before, most)',
+    to: 'record.length',
+    tests: checkpoints,
+  },
+  {
+    rule: 'log length',
+    name: 'openings alone are never counted',
+    file: store,
+    from: '      store.#countSegmentsBehind(checkpointLsn)\n',
+    to: '',
+    tests: checkpoints,
   },
 ]

@@ -21,6 +21,7 @@ const writer = 'src/log/writer.ts'
 const supply = 'src/log/segment-supply.ts'
 const waiters = 'src/log/waiters.ts'
 const pool = 'src/log/recycle-pool.ts'
+const meanwhile = ['test/log/meanwhile.test.ts']
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -927,5 +928,101 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'this.#isChanged(way, ms) ? this.#changed + 1 : 0',
     to: 'this.#isChanged(way, ms) ? this.#changed + 1 : this.#changed',
     tests: sync,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'a trim goes on behind a close',
+    file: 'src/log/log.ts',
+    from: '  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {\n    this.#refuseIfClosed()\n',
+    to: '  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {\n',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'a close within a close closes twice',
+    file: 'src/log/log.ts',
+    from: "Promise.resolve().then(() => traced('close', this.#path, () => this.#close()))",
+    to: "traced('close', this.#path, () => this.#close())",
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'a pin beside a trim holds nothing',
+    file: 'src/log/log.ts',
+    from: '    this.#trimmingTo = lsn\n',
+    to: '',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'memory runs out behind the making of a fork',
+    file: writer,
+    from: '      this.#arenas.give(arena)\n      throw error\n    }\n    this.#parts.onRewound',
+    to: '      throw error\n    }\n    this.#parts.onRewound',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'a fork uses what its listeners have used up',
+    file: writer,
+    from: '      // Listeners were told of its end, and may have appended.\n      return this.#groupFor(spanBytes)\n',
+    to: '',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'the same of a long record',
+    file: writer,
+    from: '      this.#fork()\n      return this.#layOutNow(lengths)\n',
+    to: '      this.#fork()\n',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'an older LSN is told behind a later one',
+    file: 'src/log/listeners.ts',
+    from: '      if (this.#latestAlone && told !== this.#told) return\n',
+    to: '',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'segments are sealed twice',
+    file: 'src/log/replication/source.ts',
+    from: '    if (at >= 0 && segments[at].header.number < (this.#current?.header.number ?? 0)) return\n',
+    to: '',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'a record that was rewound is called damaged',
+    file: 'src/log/reader.ts',
+    from: '    if (end > segment.cut) throw rewound(end)\n',
+    to: '',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'what a misread record left is passed over',
+    file: 'src/log/scan.ts',
+    from: 'this.#from = begunAt ?? this.#reached',
+    to: 'this.#from = this.#reached',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'the same in reverse',
+    file: 'src/log/reverse-scan.ts',
+    from: '    this.#records = []\n    this.#long = undefined\n    this.#position = reader',
+    to: '    this.#position = reader',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'a trim of behind a rewind goes with groups of before',
+    file: 'src/log/replication/source.ts',
+    from: '  const { trimLsn } = reader\n  const found = await raw.behind(from, maxBytes)\n',
+    to: '  const found = await raw.behind(from, maxBytes)\n  const { trimLsn } = reader\n',
+    tests: meanwhile,
   },
 ]

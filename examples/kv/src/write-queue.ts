@@ -126,14 +126,9 @@ export class WriteQueue {
     try {
       while (this.#appended.length > 0) await this.#log.flush()
     } catch (error) {
-      // A close makes durable what was appended, and tells of it.
-      const closed = hasCode(error, 'ERR_RIOLOG_CLOSED')
-      const reason = closed
-        ? await this.#log.close().then(
-            () => error,
-            cause => cause,
-          )
-        : error
+      // A close makes durable what was appended, and tells of it: only what is left then has come to nothing.
+      if (hasCode(error, 'ERR_RIOLOG_CLOSED')) await this.#log.close().catch(() => {})
+      const reason = this.#log.poison ?? error
       for (const { reject } of this.#appended.splice(0)) reject(reason)
     }
     this.#isFlushing = false
