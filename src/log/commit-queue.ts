@@ -213,6 +213,8 @@ export class CommitQueue {
       this.#cut()
       // Somebody may call this while being told, and others have come back good behind what they are told of.
       this.#tellLanded()
+      // What has failed meanwhile is not under way any more, and would be waited for without end.
+      if (health.poison !== undefined) break
       this.#inFlight.find(isUnanswered)?.segment.file.waitForCommit()
     }
     health.refuseIfPoisoned()

@@ -39,6 +39,11 @@ import { traced } from './tracing.ts'
 import type { WhenDurable } from './waiters.ts'
 import { Writer } from './writer.ts'
 
+/** Where a typed array lies, whatever a class of the caller's says of itself. */
+const PLACE = ['buffer', 'byteOffset', 'length'].map(
+  name => Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name)!.get!,
+)
+
 /** How often a read-only log looks for more, in milliseconds. */
 const POLL_MS = 20
 
@@ -298,7 +303,7 @@ export class Log {
    */
   append(record: Uint8Array, whenDurable?: WhenDurable): number {
     if (whenDurable !== undefined) checkListener(whenDurable)
-    return this.#checkedWriter(record).append(record, whenDurable)
+    return this.#openWriter().append(plain(record), whenDurable)
   }
 
   /**
@@ -308,7 +313,7 @@ export class Log {
   appendDurable(record: Uint8Array): Promise<number> {
     // Not an async function: a second promise would cost as much as the record itself.
     try {
-      return this.#checkedWriter(record).appendDurable(record)
+      return this.#openWriter().appendDurable(plain(record))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -324,8 +329,9 @@ export class Log {
   appendBatch(records: readonly Uint8Array[]): number[] {
     if (!Array.isArray(records)) throw invalidArgument('records must be an array')
     const writer = this.#openWriter()
-    for (const record of records) checkRecord(record)
-    return writer.appendBatch(records)
+    const taken: Uint8Array[] = []
+    for (let i = 0; i < records.length; i++) taken.push(plain(records[i]))
+    return writer.appendBatch(taken)
   }
 
   /**
@@ -663,7 +669,8 @@ export class Log {
   async #bury(segments: readonly DeadSegment[]): Promise<void> {
     for (const segment of segments) {
       if (this.#writer?.poison !== undefined) return
-      await this.#pool.bury(segment)
+      // Appends may wait for it, and each answer of the disk counts.
+      await this.#writer?.orPoisoned(this.#pool.bury(segment)).catch(() => {})
     }
   }
 
@@ -765,12 +772,6 @@ export class Log {
     if (this.#writer !== undefined) return this.#writer
     throw new RiologError('ERR_RIOLOG_READ_ONLY', 'the log was opened with readOnly')
   }
-
-  #checkedWriter(record: Uint8Array): Writer {
-    const writer = this.#openWriter()
-    checkRecord(record)
-    return writer
-  }
 }
 
 /** 0 is the beginning, wherever that is by now. */
@@ -789,8 +790,13 @@ function checkRawOptions({ maxBytes = 1, hash = '' }: RawOptions): void {
   if (typeof hash !== 'string') throw invalidArgument('hash must be a string')
 }
 
-function checkRecord(record: unknown): void {
+/** A record whose properties run no code of the caller's: it might append in the middle of an append. */
+function plain(record: unknown): Uint8Array {
   if (!(record instanceof Uint8Array)) throw invalidArgument('a record must be a Uint8Array')
+  const kind = Object.getPrototypeOf(record)
+  if (kind === Buffer.prototype || kind === Uint8Array.prototype) return record
+  const [buffer, offset, length] = PLACE.map(get => get.call(record))
+  return new Uint8Array(buffer, offset, length)
 }
 
 function checkLsn(lsn: number): void {

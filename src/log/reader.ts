@@ -388,6 +388,8 @@ export class Reader {
   cutBefore(lsn: number): Promise<number> {
     return this.#tracked(async () => {
       const segment = this.#segmentFor(lsn)
+      // In the header block no record starts.
+      if (lsn < segment.base + this.#chain.alignment) throw notFound(lsn)
       const window = new Window(this.#chain.alignment)
       const end = Math.min(segment.cut, this.#durableLsn())
       const at = await this.#chain.reading(segment, () =>

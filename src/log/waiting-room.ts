@@ -13,16 +13,18 @@ interface WaitingCaller {
 }
 
 export class WaitingRoom {
-  readonly #appends: WaitingAppend[] = []
+  #appends: WaitingAppend[] = []
+  /** Those before it are taken: Array.shift moves all that follow, once there are many. */
+  #from = 0
   readonly #callers: WaitingCaller[] = []
 
   /** Nobody may be served before these. */
   get hasAppends(): boolean {
-    return this.#appends.length > 0
+    return this.#appends.length > this.#from
   }
 
   get isEmpty(): boolean {
-    return this.#appends.length === 0 && this.#callers.length === 0
+    return !this.hasAppends && this.#callers.length === 0
   }
 
   addAppend(waiting: WaitingAppend): void {
@@ -35,19 +37,40 @@ export class WaitingRoom {
 
   /**
    * Appends are taken in their order; then those who asked for room are told.
-   * @param take false when there is none for it
+   * @param take false when there is none for it; what it throws is told to the one who waits
    */
   offer(take: (waiting: WaitingAppend) => boolean, hasRoom: () => boolean): void {
-    while (this.#appends.length > 0) {
-      if (!take(this.#appends[0])) return
-      this.#appends.shift()
+    while (this.hasAppends) {
+      const waiting = this.#appends[this.#from]
+      try {
+        if (!take(waiting)) return
+      } catch (error) {
+        waiting.reject(error)
+      }
+      // A poison meanwhile has told all of them.
+      if (this.#appends[this.#from] === waiting) this.#dropFirst()
     }
-    if (this.#callers.length === 0 || !hasRoom()) return
+    if (this.#callers.length === 0) return
+    try {
+      if (!hasRoom()) return
+    } catch (error) {
+      for (const { reject } of this.#callers.splice(0)) reject(error)
+    }
     for (const { resolve } of this.#callers.splice(0)) resolve()
   }
 
   refuse(error: unknown): void {
-    for (const { reject } of this.#appends.splice(0)) reject(error)
+    const appends = this.#appends.slice(this.#from)
+    this.#appends = []
+    this.#from = 0
+    for (const { reject } of appends) reject(error)
     for (const { reject } of this.#callers.splice(0)) reject(error)
+  }
+
+  #dropFirst(): void {
+    this.#from++
+    if (this.#from * 2 < this.#appends.length) return
+    this.#appends = this.#appends.slice(this.#from)
+    this.#from = 0
   }
 }

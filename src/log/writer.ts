@@ -616,6 +616,11 @@ export class Writer {
     this.#offerRoom() // an opening's fork waits for the manifest
   }
 
+  /** As {@link Health.orPoisoned}. */
+  orPoisoned<T>(asked: Promise<T>): Promise<T> {
+    return this.#health.orPoisoned(asked)
+  }
+
   /** Waits for everything accepted, and for what is under way beside it. */
   async stop(): Promise<void> {
     const last = () => this.#queue.lastPending()

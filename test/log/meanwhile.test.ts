@@ -349,3 +349,61 @@ onEachEngine(t, 'a copy whose end is damaged is refused as such, each time', asy
     await t.rejects(Replica.open(path, { engine }), { code: 'ERR_RIOLOG_CORRUPT' })
   }
 })
+
+t.test(
+  'dead segments that take long to free are answers, for who waits beside a rewind',
+  async t => {
+    const device = new SimulatedDevice()
+    device.interference = ({ kind }) =>
+      kind === 'unlink' ? { kind: 'slow', milliseconds: 40 } : undefined
+    const log = await openWith(device, () => ({}), { commitTimeoutMs: 250, recycledSegments: 0 })
+    const lsns = await fill(log, 100)
+    const rewinding = log.rewind(lsns[1])
+    const appended = log.appendDurable(Buffer.from('beside'))
+    await rewinding
+    t.ok((await appended) > lsns[99])
+    t.equal(log.poison, undefined)
+    await log.close()
+  },
+)
+
+t.test('memory runs out for who waits beside a rewind: they are told, and it is done', async t => {
+  const options = { segmentSize: 1024 * KIB, maxGroupBytes: 4 * KIB, idleStampMs: 0 }
+  const log = await openSimulated(new SimulatedDevice(), options)
+  await log.appendDurable(Buffer.from('first'))
+  const lsn = await log.appendDurable(Buffer.from('second'))
+  const native = addon() as { allocate: (bytes: number) => unknown }
+  const { allocate } = native
+  native.allocate = bytes => (bytes > 32 * KIB ? undefined : allocate(bytes))
+  t.teardown(() => {
+    native.allocate = allocate
+  })
+  const rewinding = log.rewind(lsn)
+  const asked = Array.from({ length: 20 }, () => log.appendDurable(Buffer.alloc(3000)))
+  const told = Promise.allSettled(asked)
+  await rewinding
+  const outcomes = await told
+  native.allocate = allocate
+  for (const outcome of outcomes) {
+    if (outcome.status === 'rejected') t.equal(outcome.reason.code, 'ERR_RIOLOG_OUT_OF_MEMORY')
+  }
+  t.ok(outcomes.some(({ status }) => status === 'rejected'))
+  await t.rejects(log.read(lsn))
+  await log.appendDurable(Buffer.from('goes on'))
+  const taken = outcomes.filter(({ status }) => status === 'fulfilled').length
+  t.equal((await recordsOf(log)).length, 1 + taken + 1)
+  await log.close()
+})
+
+t.test(
+  'an end at the base of the segment behind it is no place of a record, and no damage',
+  async t => {
+    const log = await openSimulated(new SimulatedDevice())
+    while (log.info().segments.length < 3) await log.appendDurable(Buffer.alloc(8192 - 56 - 24))
+    const base = 2 * 64 * KIB
+    await t.rejects(log.read(base), { code: 'ERR_RIOLOG_NOT_FOUND' })
+    await t.rejects(log.rewind(base), { code: 'ERR_RIOLOG_NOT_FOUND' })
+    await log.appendDurable(Buffer.from('goes on'))
+    await log.close()
+  },
+)

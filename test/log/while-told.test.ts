@@ -10,10 +10,11 @@ import type { Disk, DiskFile } from '../../src/disk/disk.ts'
 import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { ThreadPoolDisk } from '../../src/disk/threadpool.ts'
 import { UringDisk } from '../../src/disk/uring.ts'
+import { SystemError } from '../../src/errors.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions } from '../../src/log/options.ts'
-import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
-import { KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
+import { onEachEngine, temporaryDirectory, whyNoRing } from '../support/engines.ts'
+import { failingBatch, KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
 
 const CHILD_LIMIT_MS = 30_000
 const child = fileURLToPath(new URL('./children/two-logs.ts', import.meta.url))
@@ -123,19 +124,11 @@ t.test('a flushSync in a callback, behind which another commit has come back alr
   await log.close()
 })
 
-/** Says that it is shorter than it is: what a batch of it was given cannot hold it. */
-class Liar extends Uint8Array {
-  override get length(): number {
-    return 10
-  }
-}
-
 t.test('a poison in a callback: what came back good behind it does not count', async t => {
   const { log, device, letGo } = await heldLog()
   let durableLsn: number | undefined
   log.append(Buffer.alloc(3000, 1), () => {
-    const batch = [new Liar(2 << 20), new Liar(2 << 20)]
-    t.throws(() => log.appendBatch(batch), { code: 'ERR_RIOLOG_POISONED' })
+    t.match(failingBatch(log), { code: 'ERR_RIOLOG_POISONED' })
     durableLsn = log.durableLsn
   })
   const second = log.appendDurable(Buffer.alloc(3000, 2))
@@ -148,7 +141,7 @@ t.test('a poison in a callback: what came back good behind it does not count', a
   await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
   const again = await openSimulated(device.afterKill())
   t.ok(
-    (await recordsOf(again)).every(({ data }) => data.length !== 10),
+    (await recordsOf(again)).every(({ data }) => String(data) !== 'of a batch'),
     'nothing of the batch',
   )
   await again.close()
@@ -184,13 +177,41 @@ for (const end of ['close', 'kill'] as const) {
   )
 }
 
+t.test('a flushSync in a callback that fails ends the one around it, too', async t => {
+  for (const engine of ['uring', 'threadpool', 'simulated'] as const) {
+    if (engine === 'uring' && (await whyNoRing()) !== undefined) continue
+    const own =
+      engine === 'uring'
+        ? new UringDisk()
+        : engine === 'threadpool'
+          ? new ThreadPoolDisk()
+          : new SimulatedDisk(new SimulatedDevice())
+    let fails = false
+    const disk = withFiles(own, file => ({
+      commit(buffer, offset, length, position, sync, done) {
+        if (fails) throw new SystemError(-5, 'write')
+        file.commit(buffer, offset, length, position, sync, done)
+      },
+    }))
+    const log = await Log.openOn(disk, temporaryDirectory(t), checkOptions({ idleStampMs: 0 }))
+    await log.appendDurable(Buffer.from('first'))
+    log.append(Buffer.from('a'), () => {
+      log.append(Buffer.from('b'))
+      log.append(Buffer.from('c'))
+      fails = true
+      t.throws(() => log.flushSync(), { code: 'ERR_RIOLOG_POISONED' }, engine)
+    })
+    t.throws(() => log.flushSync(), { code: 'ERR_RIOLOG_POISONED' }, engine)
+    await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
+  }
+})
+
 t.test('a poison beside what is durable: who waited for that is told so', async t => {
   const log = await openSimulated(new SimulatedDevice())
   await log.appendDurable(Buffer.from('first'))
   const listen = () => {
     unsubscribe('riolog:commit', listen)
-    const batch = [new Liar(2 << 20), new Liar(2 << 20)]
-    t.throws(() => log.appendBatch(batch), { code: 'ERR_RIOLOG_POISONED' })
+    t.match(failingBatch(log), { code: 'ERR_RIOLOG_POISONED' })
   }
   subscribe('riolog:commit', listen)
   const lsn = await log.appendDurable(Buffer.from('a'))

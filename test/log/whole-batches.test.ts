@@ -1,8 +1,9 @@
 /** A batch is taken as a whole or not at all, also where something fails in its middle. */
 import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
+import type { Log } from '../../src/log/log.ts'
 import { addon } from '../../src/native.ts'
-import { KIB, openSimulated, recordsOf } from '../support/simulated.ts'
+import { failingBatch, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
 const GROUP_BYTES = 8 * KIB
 /** Of more groups than a log has memory for when it begins. */
@@ -45,20 +46,48 @@ for (const end of ['close', 'kill'] as const) {
   })
 }
 
-/** Says that it is shorter than it is, so that a group cannot hold it. */
-class Liar extends Uint8Array {
+/** Appends, and holds up the thread, while somebody asks how long it is. */
+class Nosy extends Uint8Array {
+  asked = 0
+  log: Log | undefined
+
   override get length(): number {
-    return 10
+    const { log } = this
+    this.log = undefined
+    if (log !== undefined) {
+      this.asked++
+      log.append(Buffer.from('within'))
+      log.flushSync()
+    }
+    return super.length
   }
 }
+
+t.test('a class of the caller is not asked in the middle of an append', async t => {
+  const log = await openSimulated(new SimulatedDevice())
+  const nosy = () => {
+    const record = new Nosy(10)
+    record.log = log
+    return record
+  }
+  const records = [nosy(), nosy(), nosy(), nosy()]
+  const lsns = [log.append(records[0]), await log.appendDurable(records[1])]
+  lsns.push(...log.appendBatch([Buffer.alloc(10), records[2], records[3]]))
+  await log.flush()
+  t.ok(records.every(({ asked }) => asked === 0))
+  t.same(
+    (await recordsOf(log)).map(({ lsn, data }) => [lsn, data.length]),
+    lsns.map(lsn => [lsn, 10]),
+  )
+  await log.close()
+})
 
 t.test('a batch that cannot be finished poisons, and nothing of it is shown', async t => {
   const device = new SimulatedDevice()
   const log = await openSimulated(device)
   await log.appendDurable(Buffer.from('before'))
   log.append(Buffer.from('beside'))
-  const batch = [Buffer.from('of the batch'), new Liar(2048 * KIB)]
-  t.throws(() => log.appendBatch(batch), { code: 'ERR_RIOLOG_POISONED' })
+  t.match(failingBatch(log), { code: 'ERR_RIOLOG_POISONED' })
   await t.rejects(log.flush(), { code: 'ERR_RIOLOG_POISONED' })
   await t.rejects(log.close(), { code: 'ERR_RIOLOG_POISONED' })
   const again = await openSimulated(device.afterKill())

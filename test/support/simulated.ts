@@ -2,6 +2,7 @@ import type { Disk, DiskFile } from '../../src/disk/disk.ts'
 import { type SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
+import { PendingGroup } from '../../src/log/pending-group.ts'
 import type { LogRecord } from '../../src/log/record.ts'
 
 export const KIB = 1024
@@ -52,4 +53,25 @@ export function withFiles(disk: Disk, methods: (file: DiskFile) => Partial<DiskF
       })
     },
   })
+}
+
+/**
+ * A batch that fails in its middle, as where memory runs out there: that poisons.
+ * @returns what it threw
+ */
+export function failingBatch(log: Log): unknown {
+  const { add } = PendingGroup.prototype
+  let added = 0
+  PendingGroup.prototype.add = function (...record) {
+    if (++added === 2) throw new RangeError('in the middle of a batch')
+    return add.apply(this, record)
+  }
+  try {
+    log.appendBatch([Buffer.from('of a batch'), Buffer.from('of a batch')])
+    return undefined
+  } catch (error) {
+    return error
+  } finally {
+    PendingGroup.prototype.add = add
+  }
 }

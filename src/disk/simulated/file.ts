@@ -179,6 +179,8 @@ export class SimulatedFile implements DiskFile {
     }
     const finishNow = () => {
       while (steps.length > 0) step()
+      // Whoever caught the power cut and waits again is not told that it was done.
+      if (this.#device.isOff) throw new PowerCut()
       finish()
     }
     this.#commits.push(finishNow)

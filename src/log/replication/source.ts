@@ -83,6 +83,7 @@ export class DurableEvents {
   readonly sealed = new Listeners<SealedSegment>()
   readonly #chain: LiveChain
   #current: LiveSegment | undefined
+  #newest = 0
 
   /** @param chain as it was found at opening */
   constructor(chain: LiveChain) {
@@ -91,16 +92,21 @@ export class DurableEvents {
   }
 
   moved(durableLsn: number): void {
+    this.#newest = durableLsn
     this.durable.tell(durableLsn)
+    // Who was told came back in, and all have been told of more.
+    if (this.#newest !== durableLsn) return
     const { segments } = this.#chain
     // One of the last two, but behind a batch that began before a rotation.
     let at = segments.length - 1
     while (at >= 0 && (segments[at].firstGroupEnd ?? Infinity) > durableLsn) at--
     if (segments[at] === this.#current) return
-    // Who was told came back, and has been told of what is behind.
-    if (at >= 0 && segments[at].header.number < (this.#current?.header.number ?? 0)) return
+    const before = this.#current === undefined ? -1 : segments.indexOf(this.#current)
     this.#current = segments[at]
-    if (at > 0) this.sealed.tell(this.#sealed(segments[at - 1]))
+    // Of one that a rewind has dropped nothing is known: then the one before is told alone.
+    const first = before < 0 || before >= at ? at - 1 : before
+    const sealed = segments.slice(Math.max(0, first), Math.max(0, at))
+    for (const segment of sealed.map(each => this.#sealed(each))) this.sealed.tell(segment)
   }
 
   #sealed({ header, base, cut }: LiveSegment): SealedSegment {
