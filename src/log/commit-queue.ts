@@ -418,9 +418,11 @@ export class CommitQueue {
     if (group.batch === BATCH_FIRST) this.#insideBatch = true
     if (group.batch === BATCH_LAST) this.#insideBatch = false
     this.#unfinished.push(group)
+    // They go on behind this turn, and before those of groups that are flushed by who is told here.
+    group.waiters.resolvePromises()
     if (!this.#insideBatch) this.#setDurable(this.#syncedLsn)
     this.#parts.metrics.committed(group)
-    group.waiters.resolveAll()
+    group.waiters.callAll()
     group.isTold = true
     this.#giveBack()
   }

@@ -98,18 +98,26 @@ export class Waiters {
     this.#add(whenDurable, undefined, lsn)
   }
 
-  /** In the order in which they came, callbacks before promises; nobody is added meanwhile. */
-  resolveAll(): void {
+  /** In the order in which they came. They go on behind this turn: so {@link callAll}, which comes next, is ahead of them. */
+  resolvePromises(): void {
     for (let i = 0; i < this.#count; i++) {
-      const told = this.#told[i]!
+      if (this.#rejecters[i] === undefined) continue
+      const told = this.#told[i] as Resolve
       const lsn = this.#lsns[i]
-      if (this.#rejecters[i] === undefined) call(told as WhenDurable, undefined, lsn)
-      else if (this.#telling.due === 0) (told as Resolve)(lsn)
-      else void resolved.then(() => (told as Resolve)(lsn))
+      if (this.#telling.due === 0) told(lsn)
+      else void resolved.then(() => told(lsn))
     }
     if (this.#shared !== undefined) {
       this.#telling.due += this.#sharing
       this.#resolveShared()
+    }
+  }
+
+  /** Callbacks, in the order in which they came; nobody is added meanwhile. */
+  callAll(): void {
+    for (let i = 0; i < this.#count; i++) {
+      if (this.#rejecters[i] === undefined)
+        call(this.#told[i] as WhenDurable, undefined, this.#lsns[i])
     }
     this.#clear()
   }

@@ -206,6 +206,24 @@ t.test('a flushSync in a callback that fails ends the one around it, too', async
   }
 })
 
+t.test('promises go on in the order of their records, whoever flushes in a callback', async t => {
+  const log = await openSimulated(new SimulatedDevice())
+  await log.appendDurable(Buffer.from('first'))
+  const order: string[] = []
+  const later: Promise<unknown>[] = []
+  const goOn = (name: string) => log.appendDurable(Buffer.from(name)).then(() => order.push(name))
+  const [a, b] = [goOn('a'), goOn('b')]
+  log.append(Buffer.from('callback'), () => {
+    order.push('callback')
+    later.push(goOn('c'), goOn('d'))
+    log.flushSync()
+  })
+  await Promise.all([a, b])
+  await Promise.all(later)
+  t.same(order, ['callback', 'a', 'b', 'c', 'd'])
+  await log.close()
+})
+
 t.test('a poison beside what is durable: who waited for that is told so', async t => {
   const log = await openSimulated(new SimulatedDevice())
   await log.appendDurable(Buffer.from('first'))

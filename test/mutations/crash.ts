@@ -20,7 +20,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'who waits is told when a group is submitted',
     file: queue,
     from: '    this.#unanswered++\n    health.asked()\n',
-    to: '    this.#unanswered++\n    health.asked()\n    group.waiters.resolveAll()\n',
+    to: '    this.#unanswered++\n    health.asked()\n    group.waiters.resolvePromises()\n    group.waiters.callAll()\n',
     tests,
     hunt: power,
   },
