@@ -173,6 +173,12 @@ class UringFile extends PosixFile {
     return writing
   }
 
+  override close(): void {
+    super.close()
+    // They know the descriptor that it had.
+    this.#commits.length = 0
+  }
+
   override letGoOn(): void {
     this.#queue.runTaskWork()
   }

@@ -20,18 +20,20 @@ export class Listeners<T> {
     }
   }
 
-  /** What a listener throws is uncaught. */
-  tell(value: T): void {
-    if (this.#listeners.size === 0) return
+  /**
+   * What a listener throws is uncaught.
+   * @returns false when one of them came back in, and all have been told of what came then
+   */
+  tell(value: T): boolean {
     const told = ++this.#told
     for (const { tell } of [...this.#listeners]) {
-      // One of them came back, and all have been told of what came then.
-      if (this.#latestAlone && told !== this.#told) return
+      if (this.#latestAlone && told !== this.#told) return false
       try {
         tell(value)
       } catch (error) {
         throwUncaught(error)
       }
     }
+    return told === this.#told
   }
 }

@@ -649,12 +649,6 @@ export class Log {
     }
   }
 
-  /** The same, for what has been told of on a channel meanwhile: who listens may have closed the log. */
-  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {
-    this.#refuseIfClosed()
-    return this.#inTurn(run)
-  }
-
   /** Trims and rewinds run one at a time. */
   #inTurn<T>(run: () => Promise<T>): Promise<T> {
     const running = this.#changing.then(run)
@@ -663,6 +657,12 @@ export class Log {
       () => {},
     )
     return running
+  }
+
+  /** The same, for what has been told of on a channel meanwhile: who listens may have closed the log. */
+  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {
+    this.#refuseIfClosed()
+    return this.#inTurn(run)
   }
 
   /** Not after a poison: what the manifest says is undecided then. */

@@ -576,7 +576,8 @@ export class Writer {
     try {
       fork = await this.#current.forkAt(cut, arena)
     } catch (error) {
-      this.#arenas.give(arena)
+      // After a poison the disk may still be writing from it.
+      if (this.poison === undefined) this.#arenas.give(arena)
       throw error
     }
     this.#parts.onRewound(cut)

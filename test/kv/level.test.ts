@@ -85,6 +85,20 @@ t.test('one process at a time; a wrong option and a missing store are told', asy
   await db.close()
 })
 
+t.test('an encoding of the caller may give any Uint8Array', async t => {
+  const db = open(temporaryDirectory(t))
+  const keyEncoding = {
+    name: 'numbers',
+    format: 'buffer',
+    encode: (numbers: number[]) => Uint8Array.from(numbers),
+    decode: (bytes: Buffer) => [...bytes],
+  } as const
+  await db.put([7, 200] as never, 'value', { keyEncoding } as never)
+  t.equal(await db.get([7, 200] as never, { keyEncoding } as never), 'value')
+  t.same(await db.keys({ keyEncoding: 'buffer' } as never).all(), [Buffer.from([7, 200])])
+  await db.close()
+})
+
 t.test('strings and bytes are the same keys and values, in the order of the bytes', async t => {
   const directory = temporaryDirectory(t)
   const db = open(directory)

@@ -131,6 +131,8 @@ t.test('what cannot be shown is told, and refuses writes until the next opening'
     ['fulfilled', 'rejected', 'rejected'],
   )
   await t.rejects(put(store, 'z', '1'), failure)
+  await t.rejects(store.checkpoint(), failure)
+  t.same(checkpointsOn(device), [], 'what is in memory is not what the log says')
   t.equal(String(await get(store, 'a')), '1')
   await store.close()
   const again = await openStore(device)

@@ -25,6 +25,26 @@ function openWith(
   return Log.openOn(withFiles(new SimulatedDisk(device), methods), 'simulated', checked)
 }
 
+/** A log, and a way to hold up what its next read of a segment has found: resolves when it is, to what lets it go. */
+async function readHeldLog() {
+  let onRead: ((letGo: () => void) => void) | undefined
+  const log = await openWith(new SimulatedDevice(), file => ({
+    async read(buffer, offset, length, position) {
+      const count = await file.read(buffer, offset, length, position)
+      if (onRead === undefined || !file.name.endsWith('.seg')) return count
+      const tell = onRead
+      onRead = undefined
+      await new Promise<void>(tell)
+      return count
+    },
+  }))
+  const holdNextRead = () =>
+    new Promise<() => void>(resolve => {
+      onRead = resolve
+    })
+  return { log, holdNextRead }
+}
+
 async function fill(log: Log, count: number, bytes = 6000): Promise<number[]> {
   const lsns: number[] = []
   for (let i = 0; i < count; i++) lsns.push(await log.appendDurable(Buffer.alloc(bytes, i)))
@@ -211,29 +231,13 @@ t.test('onSealed and onDurable never go back, whoever comes back in', async t =>
 })
 
 t.test('a long record that a rewind drops while it is read', async t => {
-  let gate: Promise<void> | undefined
-  let reading = false
-  const log = await openWith(new SimulatedDevice(), file => ({
-    async read(buffer, offset, length, position) {
-      const count = await file.read(buffer, offset, length, position)
-      if (gate !== undefined && file.name.endsWith('.seg')) {
-        const held = gate
-        gate = undefined
-        reading = true
-        await held
-      }
-      return count
-    },
-  }))
+  const { log, holdNextRead } = await readHeldLog()
   const lsns = await fill(log, 12)
   await new Promise(resolve => setTimeout(resolve, 30))
   const long = await log.appendDurable(Buffer.alloc(61_000, 1))
-  let letGo = () => {}
-  gate = new Promise(resolve => {
-    letGo = resolve
-  })
+  const held = holdNextRead()
   const read = t.rejects(log.read(long), { code: 'ERR_RIOLOG_REWOUND' })
-  while (!reading) await new Promise(setImmediate)
+  const letGo = await held
   await log.rewind(lsns[10])
   letGo()
   await read
@@ -293,30 +297,14 @@ for (const [name, read] of Object.entries(READERS)) {
 }
 
 t.test('a chunk of before a rewind brings no trim of behind it', async t => {
-  let gate: Promise<void> | undefined
-  let reading = false
-  const log = await openWith(new SimulatedDevice(), file => ({
-    async read(buffer, offset, length, position) {
-      const count = await file.read(buffer, offset, length, position)
-      if (gate !== undefined && file.name.endsWith('.seg')) {
-        const held = gate
-        gate = undefined
-        reading = true
-        await held
-      }
-      return count
-    },
-  }))
+  const { log, holdNextRead } = await readHeldLog()
   const lsns = await fill(log, 30)
   const replica = await openReplica(new SimulatedDevice())
   await follow(log, replica)
   await fill(log, 1)
-  let letGo = () => {}
-  gate = new Promise(resolve => {
-    letGo = resolve
-  })
+  const held = holdNextRead()
   const asked = log.readRaw(replica.end)
-  while (!reading) await new Promise(setImmediate)
+  const letGo = await held
   await log.rewind(lsns[12])
   const behind = await fill(log, 20)
   await log.trim(behind[1])

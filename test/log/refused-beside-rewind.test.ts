@@ -118,11 +118,13 @@ t.test(
     const lsns: number[] = []
     for (let i = 0; i < 14; i++) lsns.push(await log.appendDurable(Buffer.alloc(4000, i)))
     await turns()
+    const { bufferBytesInUse } = log.metrics()
     const rewinding = t.rejects(log.rewind(lsns[3]), { code: 'ERR_RIOLOG_NO_SPACE' })
     while (!isForking) await turns(1)
     const room = t.rejects(log.appendDurable(Buffer.alloc(9000)), { code: 'ERR_RIOLOG_NO_SPACE' })
     fork.letGo()
     await Promise.all([rewinding, room])
+    t.equal(log.metrics().bufferBytesInUse, bufferBytesInUse, 'what it took is given back')
     isFull = false
     for (let i = 14; i < 40; i++) await log.appendDurable(Buffer.alloc(4000, i))
     t.ok(log.info().segments.length > 1)

@@ -12,9 +12,10 @@ const NO_BYTE = /[^\0-\xff]/
 const NO_ASCII = /[^\0-\x7f]/
 
 /** Of bytes, or of a string that stands for its bytes in UTF-8: most are ASCII, and are the key themselves. */
-export function keyOf(key: Buffer | string): Key {
-  // An encoding of the caller's may give any Uint8Array.
-  if (typeof key !== 'string') return Buffer.prototype.toString.call(key, 'latin1')
+export function keyOf(key: Uint8Array | string): Key {
+  if (Buffer.isBuffer(key)) return key.toString('latin1')
+  // An encoding of the caller's may give any Uint8Array, whose own toString is another.
+  if (typeof key !== 'string') return Buffer.from(key).toString('latin1')
   return NO_ASCII.test(key) ? Buffer.from(key).toString('latin1') : key
 }
 

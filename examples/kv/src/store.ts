@@ -214,6 +214,7 @@ export class Store {
     // Not within the write that made it due.
     await turn()
     await this.#moveOldValues()
+    this.#writes.refuseIfFailed()
     const state = snapshotOf(this.#state)
     // It must not say more than the log: what is visible need not be durable.
     await this.#log.flush()

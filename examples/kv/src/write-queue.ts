@@ -44,6 +44,11 @@ export class WriteQueue {
     return this.#waiting.length === 0 && this.#appended.length === 0
   }
 
+  /** @throws what kept it from showing what is durable: memory is not to be written down then */
+  refuseIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
   /** Resolves when the record is visible; rejects with the log's error, and then it never is. */
   submit(record: Buffer, sync: boolean): Promise<void> {
     return new Promise((resolve, reject) => {

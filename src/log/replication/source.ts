@@ -83,7 +83,6 @@ export class DurableEvents {
   readonly sealed = new Listeners<SealedSegment>()
   readonly #chain: LiveChain
   #current: LiveSegment | undefined
-  #newest = 0
 
   /** @param chain as it was found at opening */
   constructor(chain: LiveChain) {
@@ -92,10 +91,7 @@ export class DurableEvents {
   }
 
   moved(durableLsn: number): void {
-    this.#newest = durableLsn
-    this.durable.tell(durableLsn)
-    // Who was told came back in, and all have been told of more.
-    if (this.#newest !== durableLsn) return
+    if (!this.durable.tell(durableLsn)) return
     const { segments } = this.#chain
     // One of the last two, but behind a batch that began before a rotation.
     let at = segments.length - 1
