@@ -655,6 +655,8 @@ class Outcomes {
   /** Places in use; one that was taken out leaves its place empty. */
   #length = 0
   #left = 0
+  /** Calls of {@link tellUrgent}, one within the other: none of them is to find what it looks at elsewhere. */
+  #tellers = 0
   readonly #operations: (Operation | undefined)[] = []
   readonly #results: number[] = []
   readonly #flags: number[] = []
@@ -696,7 +698,25 @@ class Outcomes {
 
   /** Those that somebody blocks the thread for. */
   tellUrgent(): void {
+    this.#tellers++
     for (let i = 0; i < this.#length; i++) if (this.#operations[i]?.urgent) this.#tellOne(i)
+    if (--this.#tellers === 0) this.#compact()
+  }
+
+  /** The empty places: who blocks the thread again and again would look at more of them each time. */
+  #compact(): void {
+    if (this.#left === this.#length) return
+    let kept = 0
+    for (let i = 0; i < this.#length; i++) {
+      const operation = this.#operations[i]
+      if (operation === undefined) continue
+      this.#operations[i] = undefined
+      this.#operations[kept] = operation
+      this.#results[kept] = this.#results[i]
+      this.#flags[kept] = this.#flags[i]
+      kept++
+    }
+    this.#length = kept
   }
 
   #tellOne(i: number): void {

@@ -295,3 +295,25 @@ withRing(t, 'what came back with the one who is told can be waited for', async t
   await done
   t.same(told, ['second', 'first', 'third'])
 })
+
+withRing(t, 'who blocks the thread again and again takes no longer each time', async t => {
+  const queue = new RequestQueue({ depth: 8, cqDepth: 16 })
+  t.teardown(() => queue.close())
+  let others = 0
+  const awaited = nop(0, () => {
+    isThere = true
+  }) as PlainOperation
+  awaited.urgent = true
+  let isThere = false
+  queue.push([nop(0, () => others++)])
+  const started = Date.now()
+  for (let i = 0; i < 300_000; i++) {
+    isThere = false
+    queue.push([awaited])
+    queue.waitUntil(() => isThere, undefined)
+  }
+  t.equal(others, 0, 'the thread was never free')
+  t.ok(Date.now() - started < 20_000, 'the time does not grow with the square of their number')
+  await new Promise(setImmediate)
+  t.equal(others, 1)
+})
