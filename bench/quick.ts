@@ -47,7 +47,7 @@ const nameOf = ({ engine, sync, commitsInFlight }: LogOptions) =>
 async function openLog(options: LogOptions): Promise<Appender> {
   const path = join(root, 'log')
   const log = await Log.open(path, options)
-  for (let at = 0; at < WARM_UP_BYTES; at += 1 << 19) await log.appendDurable(Buffer.alloc(1 << 19))
+  for (let at = 0; at < WARM_UP_BYTES; at += 1 << 16) await log.appendDurable(Buffer.alloc(1 << 16))
   return {
     name: nameOf(options),
     append: record => log.appendDurable(record),

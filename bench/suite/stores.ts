@@ -112,9 +112,14 @@ class Riolog implements Store {
   }
 }
 
+/** By groups that are no stream: who commits little by little behind them finds files of zeros. */
+async function grow(log: Log, bytes: number): Promise<void> {
+  for (let at = 0; at < bytes; at += 1 << 16) await log.appendDurable(Buffer.alloc(1 << 16))
+}
+
 async function openRiolog(directory: string, options: LogOptions): Promise<Riolog> {
   const log = await Log.open(directory, options)
-  for (let at = 0; at < WARM_UP_BYTES; at += 1 << 19) await log.appendDurable(Buffer.alloc(1 << 19))
+  await grow(log, WARM_UP_BYTES)
   return new Riolog(log)
 }
 
@@ -130,8 +135,7 @@ async function openTrimmed(directory: string): Promise<Riolog> {
     })
   })
   // Until the pool is full, or the first rounds would be those of a growing log.
-  for (let at = 0; at < 3 * segmentSize; at += 1 << 19)
-    await log.appendDurable(Buffer.alloc(1 << 19))
+  await grow(log, 3 * segmentSize)
   return store
 }
 

@@ -48,6 +48,11 @@ export interface CommitQueueParts {
 const LARGE_GROUP_BYTES = 512 * KIB
 const LARGE_COMMITS_IN_FLIGHT = 4
 
+/** From here on a commit beside zeros for the next file takes longer than one into space that is only allocated (docs/DECISIONS.md). */
+const STREAMED_GROUP_BYTES = 128 * KIB
+/** A long record among short ones is no stream. */
+const STREAM_OVER_GROUPS = 16
+
 const resolved = Promise.resolve()
 /** The global `process` has a getter. An import of node:process by an ES module would open process.stdin. */
 const { nextTick } = process
@@ -61,7 +66,8 @@ export class CommitQueue {
   /** What is promised: never inside a batch. */
   #durableLsn: number
   #insideBatch = false
-  #isStreaming = false
+  /** Bytes, a running mean. */
+  #recentFill = 0
   /** The end of everything appended, up to the open group. */
   #position: number
   #open: PendingGroup | undefined
@@ -125,9 +131,9 @@ export class CommitQueue {
     return this.#unanswered > 0
   }
 
-  /** True while groups run full and are large: the disk is the limit, not who appends. */
+  /** True while groups are long, by the mean of the last ones: most of a commit is the transfer. */
   get isStreaming(): boolean {
-    return this.#isStreaming
+    return this.#recentFill >= STREAMED_GROUP_BYTES
   }
 
   /** All that is not durable, oldest first. */
@@ -233,7 +239,7 @@ export class CommitQueue {
   beforeAppend(): void {
     const { health, overlap } = this.#parts
     while (this.#closed.length > 0 && this.#mayGo() && health.poison === undefined) {
-      this.#submit(this.#closed.shift()!, true)
+      this.#submit(this.#closed.shift()!)
     }
     if (!overlap.isOn || this.#closed.length > 0) return
     if (this.#unanswered > 0) this.#inFlight[0].segment.file.letGoOn()
@@ -309,11 +315,10 @@ export class CommitQueue {
   #cut(): void {
     const { health } = this.#parts
     while (this.#mayGo() && health.poison === undefined) {
-      const ranFull = this.#closed.length > 0
-      if (!ranFull && this.#mayCut(this.#open)) this.closeOpen()
+      if (this.#closed.length === 0 && this.#mayCut(this.#open)) this.closeOpen()
       const group = this.#closed.shift()
       if (group === undefined) return
-      this.#submit(group, ranFull)
+      this.#submit(group)
     }
   }
 
@@ -331,9 +336,9 @@ export class CommitQueue {
     return false
   }
 
-  #submit(group: PendingGroup, ranFull: boolean): void {
+  #submit(group: PendingGroup): void {
     const { health, ways, busyPoll } = this.#parts
-    this.#isStreaming = ranFull && group.fill >= LARGE_GROUP_BYTES
+    this.#recentFill += (group.fill - this.#recentFill) / STREAM_OVER_GROUPS
     this.#inFlight.push(group)
     if (!this.#seal(group)) return
     group.submittedAt = performance.now()

@@ -27,7 +27,7 @@ export interface SupplyParts {
   readonly durableLsn: () => number
   /** True while somebody waits for the segment: then it is made without pauses. */
   readonly isAwaited: () => boolean
-  /** True while groups run full and are large. */
+  /** True while groups are long: of many records, or of long ones. */
   readonly isStreaming: () => boolean
   /** True while a commit is with the disk. */
   readonly isCommitting: () => boolean

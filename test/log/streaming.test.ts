@@ -38,18 +38,31 @@ async function isWhole(t: Test, log: Log, count: number, bytes: number): Promise
 }
 
 /** A log on a simulated disk that tells what is done to its files. */
-async function watched(options: LogOptions, allocate?: (file: DiskFile) => Promise<boolean>) {
+async function watched(
+  options: LogOptions,
+  allocate?: (file: DiskFile) => Promise<boolean>,
+  { longOnesTakeTurns = 0 } = {},
+) {
   const allocated: { position: number; length: number }[] = []
   const writes: number[] = []
+  const transfer = async (length: number) => {
+    for (let i = 0; length >= 256 * KIB && i < longOnesTakeTurns; i++) await turn()
+  }
   const device = new SimulatedDevice()
   const disk = withFiles(new SimulatedDisk(device), file => ({
     allocate(position, length) {
       allocated.push({ position, length })
       return allocate === undefined ? file.allocate(position, length) : allocate(file)
     },
-    write(buffer, offset, length, position) {
+    async write(buffer, offset, length, position) {
       writes.push(length)
-      return file.write(buffer, offset, length, position)
+      await transfer(length)
+      await file.write(buffer, offset, length, position)
+    },
+    commit(buffer, offset, length, position, sync, done) {
+      file.commit(buffer, offset, length, position, sync, error => {
+        transfer(length).then(() => done(error))
+      })
     },
   }))
   const open = () =>
@@ -71,14 +84,37 @@ t.test('an import outruns zeros: the rest of the file is allocated, up to its en
   await again.close()
 })
 
-t.test('long records one by one are no stream: short ones may come behind them', async t => {
-  const { open, allocated } = await watched({})
-  const log = await open()
-  for (let i = 0; i < 60; i++) await log.appendDurable(payload(i, MIB / 2))
-  t.same(allocated, [])
-  await isWhole(t, log, 60, MIB / 2)
-  await log.close()
-})
+t.test(
+  'long groups are a stream also where they do not run full: of one record, of many callers',
+  async t => {
+    for (const [count, bytes] of [
+      [1, MIB / 2],
+      [150, KIB],
+    ] as const) {
+      const { open, allocated } = await watched({})
+      const log = await open()
+      let made = 0
+      for (; made * bytes < 30 * MIB; made += count) await stream(log, made + count, bytes, made)
+      t.ok(allocated.length > 0, `${count} of ${bytes} bytes`)
+      await isWhole(t, log, made, bytes)
+      await log.close()
+    }
+  },
+)
+
+t.test(
+  'a long record now and then is none: the short ones behind it are written into zeros',
+  async t => {
+    const { open, allocated } = await watched({}, undefined, { longOnesTakeTurns: 20 })
+    const log = await open()
+    for (let i = 0; i < 60 * 16; i++) {
+      await log.appendDurable(payload(i, i % 16 === 0 ? MIB / 2 : 10 * KIB))
+    }
+    t.ok(log.info().segments.length > 2)
+    t.same(allocated, [])
+    await log.close()
+  },
+)
 
 t.test('short groups are written into zeros, however fast they come', async t => {
   const { open, allocated, writes } = await watched({ maxGroupBytes: 64 * KIB })
@@ -105,8 +141,8 @@ async function cutAmongZeros(t: Test, pieces: number, fate: SectorFate): Promise
   const disk = withFiles(new SimulatedDisk(device), file => ({
     async allocate(position, length) {
       const isTaken = await file.allocate(position, length)
-      // The file before it is long enough for zeros beside what it is filled with.
-      if (file.name > segmentName(2)) spare = file.name
+      // The file before it is long enough: nobody waits for this one.
+      if (file.name > segmentName(3)) spare = file.name
       return isTaken
     },
     async write(buffer, offset, length, position) {
