@@ -10,8 +10,8 @@
 import { parseArgs } from 'node:util'
 import { makeOriginals } from '../test/fuzz/originals.ts'
 import { runSeed } from '../test/fuzz/simulated-run.ts'
-import { Watchdog } from '../test/fuzz/watchdog.ts'
 import { chooseSeed } from '../test/support/random.ts'
+import { Watchdog } from '../test/support/watchdog.ts'
 
 const MIB = 1024 * 1024
 const HANG_MS = 120_000

@@ -108,29 +108,35 @@ export class Follower {
   }
 
   /** @throws what {@link Reader.read} throws */
-  async read(lsn: number): Promise<Buffer> {
+  read(lsn: number): Promise<Buffer> {
     const isFresh = this.#clock.now() - this.#lookedAt < STALE_MS
-    let view = isFresh && lsn < this.#view.end ? this.#view : await this.look()
-    let tried: View | undefined
-    for (;;) {
-      try {
-        return await this.#readIn(view, lsn)
-      } catch (error) {
-        if (!isDamage(error)) throw error
-        view = await this.look()
-        // Evidence before data: the manifest is the same, and the place has been read again.
-        if (view === tried) throw error
-        tried = view
-      }
-    }
+    const known = isFresh && lsn < this.#view.end ? this.#view : undefined
+    return this.inView(({ reader }) => reader.read(lsn), known)
   }
 
-  async #readIn(view: View, lsn: number): Promise<Buffer> {
-    view.enter()
-    try {
-      return await view.reader.read(lsn)
-    } finally {
-      view.leave()
+  /**
+   * Runs something in one state of the log, which stays as it is meanwhile. The writer may have taken its files
+   * again all the same: where damage is met, what another look shows counts.
+   * @param known where to begin, if not with a look
+   */
+  async inView<T>(run: (view: View) => Promise<T>, known?: View): Promise<T> {
+    let view = known ?? (await this.look())
+    let tried: View | undefined
+    for (;;) {
+      let damage: unknown
+      view.enter()
+      try {
+        return await run(view)
+      } catch (error) {
+        if (!isDamage(error)) throw error
+        damage = error
+      } finally {
+        view.leave()
+      }
+      view = await this.look()
+      // Evidence before data: the manifest is the same, and the place has been read again.
+      if (view === tried) throw damage
+      tried = view
     }
   }
 

@@ -636,16 +636,17 @@ export class Log {
   /** Of a read-only log, one that stays as it is meanwhile. */
   async #withView<T>(run: (view: RawView) => Promise<T>): Promise<T> {
     const { manifestFile, chain } = this.#opened
-    if (manifestFile !== undefined) {
-      return run({ chain, reader: this.#reader, manifest: manifestFile.current })
-    }
-    const view = await this.#follower!.look()
-    view.enter()
     try {
-      const { opened, reader } = view
-      return await run({ chain: opened.chain, reader, manifest: opened.manifest })
-    } finally {
-      view.leave()
+      if (manifestFile !== undefined) {
+        return await run({ chain, reader: this.#reader, manifest: manifestFile.current })
+      }
+      return await this.#follower!.inView(({ opened, reader }) =>
+        run({ chain: opened.chain, reader, manifest: opened.manifest }),
+      )
+    } catch (error) {
+      // Its files are closed between one read and the next.
+      this.#refuseIfClosed()
+      throw error
     }
   }
 

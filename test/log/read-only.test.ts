@@ -131,24 +131,35 @@ t.test('what looks damaged is looked at again; what stays so is corrupt', async 
   await t.rejects(lsnsOf(reader), { code: 'ERR_RIOLOG_CORRUPT' })
   await t.rejects(lsnsOf(reader, true), { code: 'ERR_RIOLOG_CORRUPT' })
   // Only for the moment: a torn read of a block that is being written.
-  let bad = 1
-  const readAt = lsns[33] % (64 * KIB)
-  device.interference = ({ kind, name, position }) => {
-    if (kind !== 'read' || name !== segmentOf(lsns[33]) || position > readAt || bad-- <= 0) return
+  const inBlock = lsns[33] % (64 * KIB)
+  const flip = (name: string) =>
     device.damage(name, bytes => {
-      bytes[readAt + 50] ^= 1
+      bytes[inBlock + 50] ^= 1
       return undefined
     })
-    setImmediate(() =>
-      device.damage(name, bytes => {
-        bytes[readAt + 50] ^= 1
-        return undefined
-      }),
-    )
-    return undefined
+  const isGoodAgain = async (what: string, run: () => Promise<boolean>) => {
+    let isBad = false
+    device.interference = ({ kind, name, position, length }) => {
+      const isOfIt = kind === 'read' && name === segmentOf(lsns[33])
+      if (!isOfIt || isBad || position > inBlock || position + length <= inBlock) return undefined
+      isBad = true
+      flip(name)
+      setImmediate(() => flip(name))
+      return undefined
+    }
+    t.ok(await run(), what)
+    t.ok(isBad, `${what}: it was bad at first`)
+    device.interference = undefined
   }
-  t.ok((await reader.read(lsns[33])).equals(payloadOf(33, 6000)), 'good when read again')
-  t.ok(bad <= 0, 'it was bad at first')
+  const raw = await log.readRaw(lsns[33] - (lsns[33] % 4096), { maxBytes: 1 })
+  const { previousEnd, end, groups } = raw!
+  const hash = await log.hashAt(end)
+  await isGoodAgain('read', async () => (await reader.read(lsns[33])).equals(payloadOf(33, 6000)))
+  await isGoodAgain('hashAt', async () => (await reader.hashAt(end)) === hash)
+  await isGoodAgain('readRaw', async () => {
+    const again = await reader.readRaw(previousEnd, { maxBytes: 1 })
+    return Buffer.compare(again!.groups, groups) === 0
+  })
   await reader.close()
   await log.close()
 })
@@ -240,6 +251,7 @@ onEachEngine(t, 'beside a process that appends, rotates, trims and rewinds', asy
       })(),
       all(reader.scan({ reverse: true })).then(found => found.forEach(check)),
       reader.read(lsn).then(data => check({ lsn, data })),
+      reader.readRaw(0, { maxBytes: 300_000 }),
     ]
     await Promise.all(jobs.map(job => job.catch(count)))
   }
