@@ -8,7 +8,15 @@
  * Exit code 1 when a mutation survives, does not apply any more, or does not compile.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -50,6 +58,8 @@ const wanted = MUTATIONS.filter(
 if (wanted.length === 0) throw new Error('no such mutation')
 
 const copy = mkdtempSync(join(tmpdir(), 'riolog-mutate-'))
+// Some tests run a program as another user.
+chmodSync(copy, 0o755)
 process.on('exit', () => rmSync(copy, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 for (const name of COPIED) cpSync(join(PACKAGE, name), join(copy, name), { recursive: true })

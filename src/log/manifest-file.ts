@@ -105,6 +105,8 @@ function isDying(pid: number): boolean {
  */
 export class ManifestFile {
   readonly file: DiskFile
+  /** Called with each answer of the disk to a step of an update: whoever waits for all of it can tell that the disk answers. */
+  onAnswered: () => void = () => {}
   readonly #block: number
   #current: Manifest
   /** The copy to write first: never the one in force. */
@@ -186,15 +188,20 @@ export class ManifestFile {
     for (const copy of this.#order()) {
       this.#refuseIfStopped()
       await this.file.write(buffer, 0, this.#block, COPY_AT[copy])
-      this.#refuseIfStopped()
+      this.#answered()
       await this.file.sync()
-      this.#refuseIfStopped()
+      this.#answered()
       await this.file.forgetCache()
       const length = await this.file.read(found, 0, this.#block, COPY_AT[copy])
+      this.#answered()
       this.#refuseUnless(length, found, buffer)
     }
-    this.#refuseIfStopped()
     this.#settle(next, buffer, found)
+  }
+
+  #answered(): void {
+    this.onAnswered()
+    this.#refuseIfStopped()
   }
 
   /** @throws SystemError EIO: what fsync(2) would say of a write that is lost, if the device told */

@@ -139,6 +139,7 @@ export class Writer {
       onFailed: error => health.fail(error),
       onAnswered: () => health.answered(),
     })
+    manifest.onAnswered = () => health.answered()
     const supply = this.#supply
     this.#current = new CurrentSegment({ directory, manifest, chain, supply, health })
     this.#idleStamp = new IdleStamp({
@@ -569,6 +570,7 @@ export class Writer {
   async rewind(cutOf: () => Promise<number>): Promise<DeadSegment[]> {
     await this.flush()
     const cut = await cutOf()
+    this.#health.answered()
     if (cut === this.durableLsn) return []
     const isFirst = !this.#current.hasForked
     const arena = this.#takeArena()

@@ -192,6 +192,31 @@ t.test('a pin beside a trim holds, or is refused', async t => {
   await log.close()
 })
 
+for (const count of [1, 6]) {
+  t.test(`who is told of an opening's end rewinds: ${count} records come behind it`, async t => {
+    const device = new SimulatedDevice()
+    // Six of them stand in several groups.
+    const options = { idleStampMs: 0, maxGroupBytes: 8 * KIB }
+    const before = await openSimulated(device, options)
+    const [first, second] = await fill(before, 8)
+    await before.close()
+    const log = await openSimulated(device, options)
+    let rewinding: Promise<void> | undefined
+    log.onDurable(() => {
+      rewinding ??= log.rewind(second)
+    })
+    const records = Array.from({ length: count }, (_, i) => Buffer.alloc(6000, i))
+    const lsns = await log.appendBatchDurable(records)
+    await rewinding
+    t.same(
+      (await recordsOf(log)).map(record => record.lsn),
+      [first, ...lsns],
+    )
+    t.same(await log.readMany(lsns), records)
+    await log.close()
+  })
+}
+
 t.test('onSealed and onDurable never go back, whoever comes back in', async t => {
   const log = await openSimulated(new SimulatedDevice(), { idleStampMs: 0 })
   const sealed: number[] = []
