@@ -380,6 +380,48 @@ t.test(
   },
 )
 
+onEachEngine(t, 'raw groups and hashes that a close overtakes', async (t, engine) => {
+  const path = temporaryDirectory(t)
+  const options = { engine, segmentSize: 64 * KIB }
+  const log = await Log.open(path, options)
+  await fill(log, 20)
+  const end = log.durableLsn
+  await log.close()
+  const codes = new Set<string>()
+  for (const readOnly of [false, true]) {
+    for (let turns = 0; turns < 12; turns++) {
+      const again = await Log.open(path, { ...options, readOnly })
+      const asked = [again.readRaw(0), again.hashAt(end)].map(each =>
+        each.then(
+          () => 'done',
+          error => String(error.code),
+        ),
+      )
+      for (let i = 0; i < turns; i++) await new Promise(setImmediate)
+      await again.close()
+      for (const code of await Promise.all(asked)) codes.add(code)
+    }
+  }
+  t.same([...codes].sort(), [CLOSED, 'done'])
+})
+
+t.test('a manifest that is slow in each step answers with each, for who waits', async t => {
+  const device = new SimulatedDevice()
+  const log = await openWith(device, () => ({}), { commitTimeoutMs: 400 })
+  const lsns = await fill(log, 3)
+  device.interference = ({ name }) =>
+    name === 'MANIFEST' ? { kind: 'slow', milliseconds: 100 } : undefined
+  const began = performance.now()
+  const rewinding = log.rewind(lsns[1])
+  const appended = log.appendDurable(Buffer.from('beside'))
+  await rewinding
+  t.ok(performance.now() - began > 400, 'longer than the limit')
+  t.ok((await appended) > lsns[2])
+  t.equal(log.poison, undefined)
+  device.interference = undefined
+  await log.close()
+})
+
 t.test('memory runs out for who waits beside a rewind: they are told, and it is done', async t => {
   const options = { segmentSize: 1024 * KIB, maxGroupBytes: 4 * KIB, idleStampMs: 0 }
   const log = await openSimulated(new SimulatedDevice(), options)
