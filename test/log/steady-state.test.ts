@@ -35,9 +35,11 @@ onEachEngine(t, `${APPENDS} durable appends leave lengths and extents`, async (t
   const directory = temporaryDirectory(t)
   // Room for all of them: no rotation, which prepares files, comes between.
   const log = await Log.open(directory, { engine, maxBufferedBytes: 128 << 20, idleStampMs: 0 })
-  // On to the segment after an opening's first, which is short, and its spare.
-  while (log.metrics().rotations < 1) await log.appendDurable(Buffer.alloc(1 << 19))
-  for (let i = 0; i < 70; i++) await log.appendDurable(Buffer.alloc(1 << 19))
+  // On to the segment after an opening's first, which is short, and its spare. Longer groups would be a stream, whose next
+  // file may be allocated alone.
+  const filling = Buffer.alloc(1 << 16)
+  while (log.metrics().rotations < 1) await log.appendDurable(filling)
+  for (let i = 0; i < 560; i++) await log.appendDurable(filling)
   let before = filesOf(directory)
   for (;;) {
     await new Promise(resolve => setTimeout(resolve, 100))

@@ -198,7 +198,8 @@ t.test('a segment that takes long is not stuck while the disk answers its pieces
   }))
   const options = { segmentSize: 64 * 1024 * KIB, idleStampMs: 0, commitTimeoutMs: LIMIT_MS }
   const log = await Log.openOn(disk, 'simulated', checkOptions(options))
-  for (let i = 0; i < 10; i++) await log.appendDurable(Buffer.alloc(500 * KIB))
+  // Shorter than a stream's, whose next file is allocated alone.
+  for (let i = 0; i < 100; i++) await log.appendDurable(Buffer.alloc(50 * KIB))
   t.ok(pieces > 5, `${pieces} pieces`)
   await log.close()
 })
