@@ -296,6 +296,8 @@ export class Writer {
 
   /** An open group with room for records; undefined when memory or the next segment is not there. */
   #groupFor(spanBytes: number): PendingGroup | undefined {
+    // Who is told in the middle of an append may have met a failing disk: nobody would be told of what is taken behind it.
+    this.#health.refuseIfPoisoned()
     if (this.#paused > 0) return undefined
     const { open } = this.#queue
     if (open?.fits(spanBytes)) return open
@@ -399,6 +401,7 @@ export class Writer {
 
   /** Where the groups of a batch would stand; undefined when there is no room for all of them now. */
   #layOutNow(lengths: readonly number[]): BatchLayout | undefined {
+    this.#health.refuseIfPoisoned()
     if (!this.#canTake(0)) return undefined
     if (!this.#current.hasForked) {
       this.#fork()

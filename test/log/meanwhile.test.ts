@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { DiskFile } from '../../src/disk/disk.ts'
 import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { SystemError } from '../../src/errors.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
 import { Replica } from '../../src/log/replication/replica.ts'
@@ -215,6 +216,31 @@ for (const count of [1, 6]) {
     t.same(await log.readMany(lsns), records)
     await log.close()
   })
+}
+
+for (const count of [1, 6]) {
+  t.test(
+    `who is told of an opening's end meets a failing disk: ${count} records are refused`,
+    async t => {
+      const device = new SimulatedDevice()
+      const options = { idleStampMs: 0, maxGroupBytes: 8 * KIB }
+      const before = await openSimulated(device, options)
+      await fill(before, 8)
+      await before.close()
+      const log = await openSimulated(device, options)
+      log.onSealed(() => {
+        log.append(Buffer.alloc(10))
+        device.interference = ({ kind }) =>
+          kind === 'sync' ? new SystemError(-5, kind) : undefined
+        t.throws(() => log.flushSync(), { code: 'ERR_RIOLOG_POISONED' })
+      })
+      const records = Array.from({ length: count }, () => Buffer.alloc(6000))
+      const told = () => t.fail('nothing was taken')
+      const append = () => (count === 1 ? log.append(records[0], told) : log.appendBatch(records))
+      t.throws(append, { code: 'ERR_RIOLOG_POISONED' })
+      await log.close().catch(() => {})
+    },
+  )
 }
 
 t.test('onSealed and onDurable never go back, whoever comes back in', async t => {
