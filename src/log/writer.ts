@@ -573,7 +573,6 @@ export class Writer {
   async rewind(cutOf: () => Promise<number>): Promise<DeadSegment[]> {
     await this.flush()
     const cut = await cutOf()
-    this.#health.answered()
     if (cut === this.durableLsn) return []
     const isFirst = !this.#current.hasForked
     const arena = this.#takeArena()

@@ -1043,6 +1043,22 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'meanwhile',
+    name: 'a record is taken behind a poison in the middle of its append',
+    file: writer,
+    from: '    this.#health.refuseIfPoisoned()\n    if (this.#paused > 0) return undefined\n',
+    to: '    if (this.#paused > 0) return undefined\n',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
+    name: 'the same of a batch of several groups',
+    file: writer,
+    from: '    this.#health.refuseIfPoisoned()\n    if (!this.#canTake(0)) return undefined\n',
+    to: '    if (!this.#canTake(0)) return undefined\n',
+    tests: meanwhile,
+  },
+  {
+    rule: 'meanwhile',
     name: 'a manifest answers with its last step alone',
     file: 'src/log/manifest-file.ts',
     from: '    this.onAnswered()\n',
