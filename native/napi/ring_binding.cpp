@@ -22,8 +22,10 @@ constexpr int kRoundsPerTurn = 16;
 
 // So many reads of files JavaScript is told of at once; then their callers go on, and what they ask
 // for next goes to the device. A virtual disk often completes all that it was given together: told
-// all at once, the callers' work and the device's would not overlap (docs/DECISIONS.md).
-constexpr size_t kReadsPerRound = 4;
+// all at once, the callers' work and the device's would not overlap. What is there right behind its
+// submission was in the page cache, and no device waits (docs/DECISIONS.md).
+constexpr size_t kReadsPerRound = 2;
+constexpr size_t kCachedReadsPerRound = 4;
 
 class RingBinding : public Napi::ObjectWrap<RingBinding> {
  public:
@@ -281,7 +283,7 @@ Napi::Value RingBinding::submit(const Napi::CallbackInfo& info) {
   if (error == 0 && look && roundsInThisTurn_ < kRoundsPerTurn && ring_->hasCompletions()) {
     roundsInThisTurn_++;
     bool wake = false;
-    gather(&wake, kReadsPerRound);
+    gather(&wake, kCachedReadsPerRound);
     if (wake) told = takeGathered();
   }
   holdLoop();

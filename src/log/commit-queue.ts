@@ -48,10 +48,12 @@ export interface CommitQueueParts {
 const LARGE_GROUP_BYTES = 512 * KIB
 const LARGE_COMMITS_IN_FLIGHT = 4
 
+/** From here on a group had better lie in a huge page (docs/DECISIONS.md). */
+const LONG_GROUP_BYTES = 32 * KIB
 /** From here on a commit beside zeros for the next file takes longer than one into space that is only allocated (docs/DECISIONS.md). */
 const STREAMED_GROUP_BYTES = 128 * KIB
-/** A long record among short ones is no stream. */
-const STREAM_OVER_GROUPS = 16
+/** How many groups tell how long they are: a long record among short ones is no stream. */
+const RECENT_GROUPS = 16
 
 const resolved = Promise.resolve()
 /** The global `process` has a getter. An import of node:process by an ES module would open process.stdin. */
@@ -337,8 +339,9 @@ export class CommitQueue {
   }
 
   #submit(group: PendingGroup): void {
-    const { health, ways, busyPoll } = this.#parts
-    this.#recentFill += (group.fill - this.#recentFill) / STREAM_OVER_GROUPS
+    const { arenas, health, ways, busyPoll } = this.#parts
+    this.#recentFill += (group.fill - this.#recentFill) / RECENT_GROUPS
+    if (this.#recentFill >= LONG_GROUP_BYTES) arenas.expectLong()
     this.#inFlight.push(group)
     if (!this.#seal(group)) return
     group.submittedAt = performance.now()

@@ -1,13 +1,10 @@
 /** Reading records by LSN, and the groups that a scan walks. Every byte handed out is verified. */
 import type { BusyPoll } from '../busy-poll.ts'
-import { allocateBuffer } from '../disk/buffer.ts'
-import type { DiskBuffer } from '../disk/disk.ts'
 import { CorruptionError, invalidArgument, RiologError } from '../errors.ts'
 import {
   alignDown,
   alignUp,
   GROUP_HEADER_BYTES,
-  KIB,
   RECORD_ALIGNMENT,
   RECORD_HEADER_BYTES,
   recordSpan,
@@ -31,6 +28,7 @@ import { Window, type WindowGroup } from '../segment/window.ts'
 import type { Codec } from './codec.ts'
 import { Fragments } from './fragments.ts'
 import { futureRecord, type LiveChain, type LiveSegment } from './live-chain.ts'
+import { giveReadBuffer, takeReadBuffer } from './read-buffers.ts'
 
 /** A group's place. */
 export interface Position {
@@ -53,17 +51,12 @@ export interface LoadedGroup {
   readonly bytes: Uint8Array
 }
 
-/** The bytes of one read that holds most records whole. */
-const READ_BYTES = 64 * KIB
-const POOLED_BUFFERS = 64
-
 export class Reader {
   readonly #chain: LiveChain
   readonly #codec: Codec
   readonly #trimLsn: () => number
   readonly #durableLsn: () => number
   readonly #busyPoll: () => BusyPoll | undefined
-  readonly #pool: DiskBuffer[] = []
   #underWay = 0
   #onIdle: (() => void) | undefined
 
@@ -102,17 +95,18 @@ export class Reader {
       const most = alignUp(end - from, alignment)
       let length = Math.min(2 * alignment, most)
       for (;;) {
-        const buffer = this.#take(length)
+        const piece = takeReadBuffer(length)
         const busyPoll = this.#busyPoll()
         busyPoll?.begin()
         let found: Found
         try {
-          const read = await segment.file.read(buffer, 0, length, from - segment.base)
-          const bytes = buffer.bytes.subarray(0, Math.min(read, end - from))
+          const { buffer, offset } = piece
+          const read = await segment.file.read(buffer, offset, length, from - segment.base)
+          const bytes = piece.bytes.subarray(0, Math.min(read, end - from))
           found = recordIn(bytes, lsn - from, { salt: segment.header.salt, lsn }, segment)
         } finally {
           busyPoll?.end()
-          this.#give(buffer)
+          giveReadBuffer(piece)
         }
         const { bytes, flags, claimed } = found
         if (bytes !== undefined) {
@@ -517,17 +511,6 @@ export class Reader {
     if (holding !== undefined && from <= holding.cut) return holding
     if (holding !== undefined && holding !== segments.at(-1)) throw rewound(from)
     return segments.find(segment => segment.base >= from)
-  }
-
-  #take(bytes: number): DiskBuffer {
-    if (bytes > READ_BYTES) return allocateBuffer(bytes)
-    return this.#pool.pop() ?? allocateBuffer(READ_BYTES)
-  }
-
-  #give(buffer: DiskBuffer): void {
-    if (buffer.bytes.length === READ_BYTES && this.#pool.length < POOLED_BUFFERS) {
-      this.#pool.push(buffer)
-    }
   }
 }
 

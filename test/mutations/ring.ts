@@ -315,7 +315,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'reads',
     name: 'reads that have completed with their submission are told together',
     file: 'native/napi/ring_binding.cpp',
-    from: 'gather(&wake, kReadsPerRound);\n    if (wake) told',
+    from: 'gather(&wake, kCachedReadsPerRound);\n    if (wake) told',
     to: 'gather(&wake);\n    if (wake) told',
     tests: ['test/ring/queue.test.ts'],
   },
