@@ -11,8 +11,8 @@ export interface ReadBuffer {
   readonly bytes: Uint8Array
 }
 
-/** The bytes of one read that holds most records whole. */
-const PIECE_BYTES = 64 * KIB
+/** One read of so many bytes holds most records whole. */
+export const READ_BYTES = 64 * KIB
 /** Two huge pages: a record and its header mostly lie in two blocks, which in small pages are two pieces to the device. */
 const MOST_PIECES = 64
 
@@ -24,7 +24,7 @@ let made = 0
  * @throws ERR_RIOLOG_OUT_OF_MEMORY
  */
 export function takeReadBuffer(bytes: number): ReadBuffer {
-  const piece = bytes > PIECE_BYTES ? undefined : (free.pop() ?? makePieces())
+  const piece = bytes > READ_BYTES ? undefined : (free.pop() ?? makePieces())
   if (piece !== undefined) return piece
   const buffer = allocateBuffer(bytes)
   return { buffer, offset: 0, bytes: buffer.bytes }
@@ -39,8 +39,8 @@ export function giveReadBuffer(piece: ReadBuffer): void {
 function makePieces(): ReadBuffer | undefined {
   if (made === MOST_PIECES) return undefined
   const buffer = allocateBuffer(HUGE_PAGE_BYTES)
-  for (let end = HUGE_PAGE_BYTES; end > 0; end -= PIECE_BYTES) {
-    const offset = end - PIECE_BYTES
+  for (let end = HUGE_PAGE_BYTES; end > 0; end -= READ_BYTES) {
+    const offset = end - READ_BYTES
     free.push({ buffer, offset, bytes: buffer.bytes.subarray(offset, end) })
     made++
   }

@@ -28,7 +28,7 @@ import { Window, type WindowGroup } from '../segment/window.ts'
 import type { Codec } from './codec.ts'
 import { Fragments } from './fragments.ts'
 import { futureRecord, type LiveChain, type LiveSegment } from './live-chain.ts'
-import { giveReadBuffer, takeReadBuffer } from './read-buffers.ts'
+import { giveReadBuffer, READ_BYTES, takeReadBuffer } from './read-buffers.ts'
 
 /** A group's place. */
 export interface Position {
@@ -57,6 +57,8 @@ export class Reader {
   readonly #trimLsn: () => number
   readonly #durableLsn: () => number
   readonly #busyPoll: () => BusyPoll | undefined
+  /** Bytes from the first block of a record to its last: two thirds of those read lately have no more. */
+  #usual: number
   #underWay = 0
   #onIdle: (() => void) | undefined
 
@@ -73,6 +75,7 @@ export class Reader {
     this.#trimLsn = trimLsn
     this.#durableLsn = durableLsn
     this.#busyPoll = busyPoll
+    this.#usual = leastRead(chain)
   }
 
   /**
@@ -93,7 +96,7 @@ export class Reader {
       if (lsn % RECORD_ALIGNMENT !== 0 || lsn < segment.base + alignment) throw notFound(lsn)
       // Whole blocks, also where a rewind has cut within one.
       const most = alignUp(end - from, alignment)
-      let length = Math.min(2 * alignment, most)
+      let length = Math.min(alignUp(this.#usual, alignment), most)
       for (;;) {
         const piece = takeReadBuffer(length)
         const busyPoll = this.#busyPoll()
@@ -109,14 +112,15 @@ export class Reader {
           giveReadBuffer(piece)
         }
         const { bytes, flags, claimed } = found
+        const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + claimed, alignment)
         if (bytes !== undefined) {
+          this.#expect(needed)
           if ((flags & RECORD_CONTINUATION) !== 0) throw notFound(lsn)
           const fragments = this.fragments()
           const whole = fragments.take({ segment, lsn, flags, bytes })
           if (whole !== undefined) return whole.data
           return await this.#restOf(segment, lsn, recordSpan(bytes.length), fragments)
         }
-        const needed = alignUp(lsn - from + RECORD_HEADER_BYTES + claimed, alignment)
         if (needed <= length || needed > Math.min(2 * maxGroup, most)) {
           throw await this.#whyNot(segment, lsn, end)
         }
@@ -126,6 +130,17 @@ export class Reader {
       if (segment !== undefined) this.#chain.release(segment)
       this.#left()
     }
+  }
+
+  /**
+   * Up by twice as much as down, which comes to rest at the length that a third of the records exceed: who has both short
+   * and long ones does not read much for the former for the sake of the latter. The longest have memory of their own.
+   */
+  #expect(needed: number): void {
+    const { alignment } = this.#chain
+    if (needed > READ_BYTES) return
+    if (needed > this.#usual) this.#usual = Math.min(needed, this.#usual + alignment)
+    else this.#usual = Math.max(needed, leastRead(this.#chain), this.#usual - alignment / 2)
   }
 
   /** Resolves when no read is under way: only then may the files be closed. */
@@ -512,6 +527,11 @@ export class Reader {
     if (holding !== undefined && holding !== segments.at(-1)) throw rewound(from)
     return segments.find(segment => segment.base >= from)
   }
+}
+
+/** A short record and its header, where they stand in two blocks. */
+function leastRead({ alignment }: LiveChain): number {
+  return 2 * alignment
 }
 
 /** @param bytes of which the record is to begin at `offset` */
