@@ -7,7 +7,7 @@ import { type CommitReport, CommitWayChoice } from './commit-way.ts'
 import { Follower } from './follower.ts'
 import { guarded } from './guarded-logger.ts'
 import { type Limits, limitsOf } from './limits.ts'
-import { deadOf, type LiveSegment } from './live-chain.ts'
+import type { LiveSegment } from './live-chain.ts'
 import type { Manifest } from './manifest.ts'
 import type { LogMetrics } from './metrics.ts'
 import {
@@ -18,10 +18,10 @@ import {
   type RecoveryReport,
 } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
-import { type Pin, type PinOptions, Pins } from './pins.ts'
+import type { Pin, PinOptions } from './pins.ts'
 import { Reader } from './reader.ts'
 import type { LogRecord } from './record.ts'
-import { type DeadSegment, RecyclePool } from './recycle-pool.ts'
+import { RecyclePool } from './recycle-pool.ts'
 import type { RawChunk } from './replication/raw-chunk.ts'
 import { RawReader } from './replication/raw-reader.ts'
 import {
@@ -32,6 +32,7 @@ import {
   readRaw,
   type SealedSegment,
 } from './replication/source.ts'
+import { Retention } from './retention.ts'
 import { ReverseScan } from './reverse-scan.ts'
 import { BatchScan, Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
@@ -115,11 +116,8 @@ export class Log {
   readonly #reader: Reader
   readonly #writer: Writer | undefined
   readonly #pool: RecyclePool
-  #sweeping: Promise<void> = Promise.resolve()
-  #changing: Promise<void> = Promise.resolve()
-  readonly #pins = new Pins()
-  /** Where to: what lies before it cannot be held any more, though the manifest does not say so yet. */
-  #trimmingTo = 0
+  /** With the writer. */
+  readonly #retention: Retention | undefined
   readonly #ways: CommitWayChoice
   readonly #events: DurableEvents
   #closing: Promise<void> | undefined
@@ -179,11 +177,14 @@ export class Log {
         pause: milliseconds => disk.pause(milliseconds),
         onTrouble: (what, error) => logger?.error({ err: error }, `riolog: ${what}`),
         onRewound: cut => this.#reader.rewinds.push(cut),
-        onForked: () => {
-          this.#sweeping = this.#sweep()
-        },
+        onForked: () => this.#retention?.sweep(opened.deadNumbers),
         onDurable: durableLsn => this.#events.moved(durableLsn),
       })
+    const [writer, reader, pool] = [this.#writer, this.#reader, this.#pool]
+    this.#retention =
+      writer &&
+      manifestFile &&
+      new Retention({ writer, reader, manifest: manifestFile, chain, pool })
   }
 
   /**
@@ -493,11 +494,7 @@ export class Log {
     if (lsn > writer.durableLsn) {
       throw invalidArgument(`LSN ${lsn} is beyond the durable LSN ${writer.durableLsn}`)
     }
-    const trim = async () => {
-      await this.#trim(writer, this.#pins.limit(lsn, writer.durableLsn))
-      return this.trimLsn
-    }
-    return traced('trim', this.#path, () => this.#inTurnUnlessClosed(trim), lsn)
+    return this.#change('trim', lsn, retention => retention.trim(lsn))
   }
 
   /**
@@ -511,10 +508,7 @@ export class Log {
     checkLsn(lsn)
     if (typeof name !== 'string' || name === '') throw invalidArgument('a pin needs a name')
     if (!(maxBytes > 0)) throw invalidArgument('maxBytes must be above 0')
-    if (lsn < Math.max(this.trimLsn, this.#trimmingTo)) {
-      throw new RiologError('ERR_RIOLOG_TRIMMED', `LSN ${lsn} was trimmed; oldest: ${this.trimLsn}`)
-    }
-    return this.#pins.add(name, lsn, maxBytes)
+    return this.#retention!.pin(name, lsn, maxBytes)
   }
 
   /**
@@ -532,12 +526,21 @@ export class Log {
     const writer = this.#openWriter()
     checkLsn(lsn)
     writer.pause()
-    const rewind = async () => {
-      const cutOf = async () => (lsn === writer.durableLsn ? lsn : this.#reader.cutBefore(lsn))
-      await this.#bury(await writer.rewind(cutOf))
-    }
-    const rewinding = traced('rewind', this.#path, () => this.#inTurnUnlessClosed(rewind), lsn)
+    const rewinding = this.#change('rewind', lsn, retention => retention.rewind(lsn))
     return rewinding.finally(() => writer.resume())
+  }
+
+  #change<T>(
+    name: 'trim' | 'rewind',
+    lsn: number,
+    run: (retention: Retention) => Promise<T>,
+  ): Promise<T> {
+    const change = async () => {
+      // Who listens on the channel may have closed the log.
+      this.#refuseIfClosed()
+      return run(this.#retention!)
+    }
+    return traced(name, this.#path, change, lsn)
   }
 
   /**
@@ -650,40 +653,6 @@ export class Log {
     }
   }
 
-  /** Trims and rewinds run one at a time. */
-  #inTurn<T>(run: () => Promise<T>): Promise<T> {
-    const running = this.#changing.then(run)
-    this.#changing = running.then(
-      () => {},
-      () => {},
-    )
-    return running
-  }
-
-  /** The same, for what has been told of on a channel meanwhile: who listens may have closed the log. */
-  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {
-    this.#refuseIfClosed()
-    return this.#inTurn(run)
-  }
-
-  /** Not after a poison: what the manifest says is undecided then. */
-  async #bury(segments: readonly DeadSegment[]): Promise<void> {
-    for (const segment of segments) {
-      if (this.#writer?.poison !== undefined) return
-      // Appends may wait for it, and each answer of the disk counts.
-      await this.#writer?.orPoisoned(this.#pool.bury(segment)).catch(() => {})
-    }
-  }
-
-  async #trim(writer: Writer, lsn: number): Promise<void> {
-    if (lsn <= this.trimLsn) return
-    this.#trimmingTo = lsn
-    await writer.updateManifest(() => ({ trimLsn: lsn }))
-    const { chain, manifestFile } = this.#opened
-    const { trimLsn, floor } = manifestFile!.current
-    await this.#bury(deadOf(chain.retireBefore(trimLsn, floor)))
-  }
-
   /**
    * What this opening has committed: latencies, group sizes, memory. Each group is also published on the
    * channel `riolog:commit` (node:diagnostics_channel), as a `CommitEvent`.
@@ -743,9 +712,9 @@ export class Log {
     const writer = this.#writer
     try {
       if (writer === undefined || manifestFile === undefined) return
-      await this.#changing
+      await this.#retention?.changed()
       await writer.stop()
-      await this.#sweeping
+      await this.#retention?.swept()
       if (writer.poison !== undefined) throw writer.poison
       if (writer.hasForked) await manifestFile.update({ floor: writer.durableLsn, pinned: true })
     } finally {
@@ -757,11 +726,6 @@ export class Log {
       directory.close()
       await this.#disk.close()
     }
-  }
-
-  /** Files that no manifest copy reaches any more, left by earlier openings. */
-  async #sweep(): Promise<void> {
-    await this.#bury(this.#opened.deadNumbers.map(number => ({ number, busy: false })))
   }
 
   #refuseIfClosed(): void {

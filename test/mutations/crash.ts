@@ -224,7 +224,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'trim',
     name: 'files are freed before the manifest is told',
-    file: 'src/log/log.ts',
+    file: 'src/log/retention.ts',
     from: '    await writer.updateManifest(() => ({ trimLsn: lsn }))\n',
     to: '    void writer.updateManifest(() => ({ trimLsn: lsn }))\n    await null\n',
     tests,

@@ -92,7 +92,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'order',
     name: 'files are freed before the manifest is told of the trim',
-    file: 'src/log/log.ts',
+    file: 'src/log/retention.ts',
     from: '    await writer.updateManifest(() => ({ trimLsn: lsn }))\n',
     to: '    void writer.updateManifest(() => ({ trimLsn: lsn }))\n    await null\n',
     tests,
@@ -1053,8 +1053,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'meanwhile',
     name: 'a trim goes on behind a close',
     file: 'src/log/log.ts',
-    from: '  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {\n    this.#refuseIfClosed()\n',
-    to: '  async #inTurnUnlessClosed<T>(run: () => Promise<T>): Promise<T> {\n',
+    from: '      // Who listens on the channel may have closed the log.\n      this.#refuseIfClosed()\n',
+    to: '',
     tests: meanwhile,
   },
   {
@@ -1068,7 +1068,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'a pin beside a trim holds nothing',
-    file: 'src/log/log.ts',
+    file: 'src/log/retention.ts',
     from: '    this.#trimmingTo = lsn\n',
     to: '',
     tests: meanwhile,
@@ -1132,9 +1132,9 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'dead segments that are freed are no answers',
-    file: 'src/log/log.ts',
-    from: 'await this.#writer?.orPoisoned(this.#pool.bury(segment)).catch(() => {})',
-    to: 'await this.#pool.bury(segment)',
+    file: 'src/log/retention.ts',
+    from: 'await writer.orPoisoned(pool.bury(segment)).catch(() => {})',
+    to: 'await pool.bury(segment)',
     tests: meanwhile,
   },
   {
