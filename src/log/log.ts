@@ -45,6 +45,9 @@ const PLACE = ['buffer', 'byteOffset', 'length'].map(
   name => Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name)!.get!,
 )
 
+/** Of the records of nearly all callers. Kept here, since `Buffer` is a getter of the global object's, asked for each record. */
+const [BUFFER, BYTES]: readonly object[] = [Buffer.prototype, Uint8Array.prototype]
+
 /** How often a read-only log looks for more, in milliseconds. */
 const POLL_MS = 20
 
@@ -759,7 +762,7 @@ function checkRawOptions({ maxBytes = 1, hash = '' }: RawOptions): void {
 function plain(record: unknown): Uint8Array {
   if (!(record instanceof Uint8Array)) throw invalidArgument('a record must be a Uint8Array')
   const kind = Object.getPrototypeOf(record)
-  if (kind === Buffer.prototype || kind === Uint8Array.prototype) return record
+  if (kind === BUFFER || kind === BYTES) return record
   const [buffer, offset, length] = PLACE.map(get => get.call(record))
   return new Uint8Array(buffer, offset, length)
 }

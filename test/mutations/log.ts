@@ -1125,7 +1125,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'while told',
     name: 'a class of the caller is asked in the middle of an append',
     file: 'src/log/log.ts',
-    from: '  if (kind === Buffer.prototype || kind === Uint8Array.prototype) return record\n',
+    from: '  if (kind === BUFFER || kind === BYTES) return record\n',
     to: '  if (kind !== undefined) return record\n',
     tests: ['test/log/whole-batches.test.ts'],
   },
