@@ -1,5 +1,6 @@
 #include "crc32c.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -33,8 +34,8 @@ namespace {
 #else
 #define RIOLOG_CRC_TARGET __attribute__((target("sse4.2")))
 #endif
-// The state stays in a register of 64 bits from step to step: to clear its upper half in between, which is
-// clear already, would make each step wait for a fourth cycle.
+// The state stays in a register of 64 bits from step to step: to clear its upper half in between,
+// which is clear already, would make each step wait for a fourth cycle.
 RIOLOG_CRC_TARGET inline uint64_t step8(uint64_t state, const uint8_t* data) noexcept {
   uint64_t word;
   std::memcpy(&word, data, 8);
@@ -151,6 +152,25 @@ RIOLOG_CRC_TARGET uint32_t crc32cHardware(uint32_t crc, const uint8_t* data,
   for (; length > 0; data++, length--) state = step1(state, *data);
   return ~state;
 }
+
+RIOLOG_CRC_TARGET void fourInterleaved(Crc32cPiece (&pieces)[4]) noexcept {
+  auto& [first, second, third, fourth] = pieces;
+  const size_t common =
+      std::min({first.length, second.length, third.length, fourth.length}) & ~size_t{7};
+  uint64_t states[4] = {uint32_t{~first.crc}, uint32_t{~second.crc}, uint32_t{~third.crc},
+                        uint32_t{~fourth.crc}};
+  for (size_t at = 0; at < common; at += 8) {
+    states[0] = step8(states[0], first.data + at);
+    states[1] = step8(states[1], second.data + at);
+    states[2] = step8(states[2], third.data + at);
+    states[3] = step8(states[3], fourth.data + at);
+  }
+  for (size_t i = 0; i < 4; i++) {
+    auto& [crc, data, length] = pieces[i];
+    crc = ~static_cast<uint32_t>(states[i]);
+    if (length > common) crc = crc32cHardware(crc, data + common, length - common);
+  }
+}
 #endif
 
 #if defined(__x86_64__)
@@ -189,6 +209,8 @@ class Versions {
 
 const Versions kVersions;
 const Crc32cVersion kFastest = kVersions.all().front();
+// Above it each piece keeps the CPU busy by itself.
+constexpr size_t kMostInterleaved = kLeastFolded;
 
 }  // namespace
 
@@ -211,6 +233,17 @@ uint32_t crc32cPortable(uint32_t crc, const uint8_t* data, size_t length) noexce
 
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t length) noexcept {
   return kFastest.run(crc, data, length);
+}
+
+void crc32cOfFour(Crc32cPiece (&pieces)[4]) noexcept {
+#if defined(RIOLOG_CRC_TARGET)
+  const auto isShort = [](const Crc32cPiece& piece) { return piece.length < kMostInterleaved; };
+  if (kFastest.run != crc32cPortable && std::all_of(pieces, pieces + 4, isShort)) {
+    fourInterleaved(pieces);
+    return;
+  }
+#endif
+  for (auto& [crc, data, length] : pieces) crc = crc32c(crc, data, length);
 }
 
 std::span<const Crc32cVersion> crc32cVersions() noexcept { return kVersions.all(); }

@@ -21,11 +21,16 @@ uint32_t groupHeaderCrc(const GroupHeader& header) noexcept {
 
 // Salt and LSN go in first: a record copied to another place, or left over in a recycled file,
 // never verifies there.
+uint32_t saltCrc(uint64_t salt) noexcept {
+  uint8_t bytes[8];
+  std::memcpy(bytes, &salt, sizeof bytes);
+  return crc32c(0, bytes, sizeof bytes);
+}
+
 uint32_t recordCrc(const uint8_t* record, uint32_t payloadLength, Place place) noexcept {
-  uint8_t identity[16];
-  std::memcpy(identity, &place.salt, 8);
-  std::memcpy(identity + 8, &place.lsn, 8);
-  const uint32_t seeded = crc32c(0, identity, sizeof identity);
+  uint8_t lsn[8];
+  std::memcpy(lsn, &place.lsn, sizeof lsn);
+  const uint32_t seeded = crc32c(saltCrc(place.salt), lsn, sizeof lsn);
   return crc32c(seeded, record + kRecordCheckedFrom,
                 kRecordHeaderBytes - kRecordCheckedFrom + size_t{payloadLength});
 }
@@ -35,6 +40,70 @@ RecordHeader loadRecordHeader(const uint8_t* bytes) noexcept {
   std::memcpy(&header, bytes, sizeof header);
   return header;
 }
+
+// Up to four records of a group that stand one behind the other: their checksums are made together,
+// which takes half as long where they are short.
+class FewRecords {
+ public:
+  static constexpr size_t kMost = 4;
+
+  explicit FewRecords(Place group) noexcept : group_(group), salted_(saltCrc(group.salt)) {}
+
+  void clear() noexcept { count_ = 0; }
+  bool isFull() const noexcept { return count_ == kMost; }
+  size_t count() const noexcept { return count_; }
+
+  // The record at `*offset` of the group that stands at `bytes`, behind which `*offset` is then.
+  // False when it ends beyond `end`.
+  bool take(const uint8_t* bytes, size_t end, size_t* offset, RecordHeader* header) noexcept {
+    if (end - *offset < kRecordHeaderBytes) return false;
+    *header = loadRecordHeader(bytes + *offset);
+    if (header->length > end - *offset - kRecordHeaderBytes) return false;
+    const uint64_t lsn = group_.lsn + *offset;
+    std::memcpy(lsns_[count_], &lsn, sizeof lsn);
+    records_[count_] = {0, bytes + *offset + kRecordCheckedFrom,
+                        kRecordHeaderBytes - kRecordCheckedFrom + size_t{header->length}};
+    offsets_[count_++] = *offset;
+    *offset += alignUp(kRecordHeaderBytes + size_t{header->length}, kRecordAlignment);
+    return true;
+  }
+
+  void sum() noexcept {
+    if (!isFull()) {
+      for (size_t i = 0; i < count_; i++) {
+        const uint32_t seeded = crc32c(salted_, lsns_[i], sizeof lsns_[i]);
+        records_[i].crc = crc32c(seeded, records_[i].data, records_[i].length);
+      }
+      return;
+    }
+    Crc32cPiece lsns[kMost];
+    for (size_t i = 0; i < kMost; i++) lsns[i] = {salted_, lsns_[i], sizeof lsns_[i]};
+    crc32cOfFour(lsns);
+    for (size_t i = 0; i < kMost; i++) records_[i].crc = lsns[i].crc;
+    crc32cOfFour(records_);
+  }
+
+  // After sum().
+  uint32_t crcOf(size_t i) const noexcept { return records_[i].crc; }
+  size_t offsetOf(size_t i) const noexcept { return offsets_[i]; }
+
+  // Extends a group's checksum, which is that of its records' headers, one behind the other.
+  uint32_t extend(uint32_t payloadCrc, const uint8_t* bytes) const noexcept {
+    uint8_t headers[kMost * kRecordHeaderBytes];
+    for (size_t i = 0; i < count_; i++) {
+      std::memcpy(headers + i * kRecordHeaderBytes, bytes + offsets_[i], kRecordHeaderBytes);
+    }
+    return crc32c(payloadCrc, headers, count_ * kRecordHeaderBytes);
+  }
+
+ private:
+  Place group_;
+  uint32_t salted_;
+  size_t count_ = 0;
+  size_t offsets_[kMost] = {};
+  uint8_t lsns_[kMost][8] = {};
+  Crc32cPiece records_[kMost] = {};
+};
 
 }  // namespace
 
@@ -74,15 +143,18 @@ GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, siz
   uint32_t recordCount = 0;
   bool future = false;
   size_t offset = kGroupHeaderBytes;
+  FewRecords few(place);
   while (offset < end) {
-    RecordHeader record;
-    const Place recordPlace{place.salt, place.lsn + offset};
-    const RecordStatus status = verifyRecord(bytes + offset, end - offset, recordPlace, &record);
-    if (status == RecordStatus::kBad) return GroupStatus::kTorn;
-    future |= status == RecordStatus::kFuture;
-    payloadCrc = crc32c(payloadCrc, bytes + offset, kRecordHeaderBytes);
-    offset += alignUp(kRecordHeaderBytes + size_t{record.length}, kRecordAlignment);
-    recordCount++;
+    for (few.clear(); offset < end && !few.isFull(); recordCount++) {
+      RecordHeader record;
+      if (!few.take(bytes, end, &offset, &record)) return GroupStatus::kTorn;
+      future |= (record.flags & ~kKnownRecordFlags) != 0;
+    }
+    few.sum();
+    for (size_t i = 0; i < few.count(); i++) {
+      if (few.crcOf(i) != loadRecordHeader(bytes + few.offsetOf(i)).crc) return GroupStatus::kTorn;
+    }
+    payloadCrc = few.extend(payloadCrc, bytes);
   }
   const bool whole =
       offset == end && recordCount == header->recordCount && payloadCrc == header->payloadCrc;
@@ -96,20 +168,22 @@ bool sealRecords(uint8_t* bytes, Place place, uint32_t payloadLength, uint32_t e
   uint32_t crc = 0;
   uint32_t recordCount = 0;
   size_t offset = kGroupHeaderBytes;
+  FewRecords few(place);
   while (offset < end) {
-    if (end - offset < kRecordHeaderBytes) return false;
-    RecordHeader record = loadRecordHeader(bytes + offset);
-    if (record.length > end - offset - kRecordHeaderBytes) return false;
-    if ((record.flags & ~kKnownRecordFlags) != 0) return false;
-    record.crc = recordCrc(bytes + offset, record.length, {place.salt, place.lsn + offset});
-    std::memcpy(bytes + offset, &record.crc, sizeof record.crc);
-    crc = crc32c(crc, bytes + offset, kRecordHeaderBytes);
-
-    const size_t used = offset + kRecordHeaderBytes + record.length;
-    offset += alignUp(kRecordHeaderBytes + size_t{record.length}, kRecordAlignment);
-    if (offset > end) return false;
-    std::memset(bytes + used, 0, offset - used);
-    recordCount++;
+    for (few.clear(); offset < end && !few.isFull(); recordCount++) {
+      RecordHeader record;
+      const size_t from = offset;
+      if (!few.take(bytes, end, &offset, &record) || offset > end) return false;
+      if ((record.flags & ~kKnownRecordFlags) != 0) return false;
+      const size_t used = from + kRecordHeaderBytes + record.length;
+      std::memset(bytes + used, 0, offset - used);
+    }
+    few.sum();
+    for (size_t i = 0; i < few.count(); i++) {
+      const uint32_t sum = few.crcOf(i);
+      std::memcpy(bytes + few.offsetOf(i), &sum, sizeof sum);
+    }
+    crc = few.extend(crc, bytes);
   }
   *payloadCrc = crc;
   return recordCount == expectedRecords;

@@ -91,6 +91,29 @@ TEST("crc32c: in two parts it equals the whole, for every cut") {
   }
 }
 
+TEST("crc32c: of four pieces at once it is that of each, short and long ones together") {
+  Random random(6);
+  std::vector<uint8_t> bytes(4096);
+  random.fill(bytes.data(), bytes.size());
+  for (int round = 0; round < 20000; round++) {
+    // Some of one length, some around where pieces are summed one by one, some of any.
+    const uint32_t kind = random.below(4);
+    const uint32_t same = random.below(700);
+    Crc32cPiece pieces[4];
+    uint32_t expected[4];
+    for (size_t i = 0; i < 4; i++) {
+      const size_t length = kind == 0   ? same
+                            : kind == 1 ? kLeastFolded - 8 + random.below(16)
+                            : kind == 2 ? random.below(40)
+                                        : random.below(1000);
+      pieces[i] = {static_cast<uint32_t>(random.next()), bytes.data() + random.below(3000), length};
+      expected[i] = crc32cPortable(pieces[i].crc, pieces[i].data, length);
+    }
+    crc32cOfFour(pieces);
+    for (size_t i = 0; i < 4; i++) CHECK_EQUAL(pieces[i].crc, expected[i]);
+  }
+}
+
 TEST("crc32c: a bit that is not the same is told, wherever it stands") {
   Random random(5);
   std::vector<uint8_t> bytes(1100);

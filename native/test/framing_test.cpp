@@ -186,6 +186,37 @@ void setFlags(Sealed& group, size_t record, uint32_t flags) {
   forgeHeader(group.bytes.data(), [&](GroupHeader& fields) { fields.payloadCrc = heads; });
 }
 
+// Records are summed four at a time: each place of a four, and of what is left behind the last of
+// them.
+TEST(
+    "framing: one damaged record of a few is found at each place, also where its own checksum is "
+    "right") {
+  for (size_t count = 1; count <= 10; count++) {
+    const Sealed group = seal(std::vector<uint32_t>(count, 100));
+    CHECK_EQUAL(verify(group.bytes), GroupStatus::kWhole);
+    for (const size_t offset : group.recordOffsets) {
+      std::vector<uint8_t> damaged = group.bytes;
+      damaged[offset + kRecordHeaderBytes + 50] ^= 1;
+      CHECK_EQUAL(verify(damaged), GroupStatus::kTorn);
+      // The checksum of the record alone is right: that of the group tells.
+      RecordHeader record;
+      std::memcpy(&record, group.bytes.data() + offset, sizeof record);
+      uint8_t place[16];
+      const uint64_t lsn = kPlace.lsn + offset;
+      std::memcpy(place, &kPlace.salt, 8);
+      std::memcpy(place + 8, &lsn, 8);
+      record.crc = crc32c(crc32c(0, place, sizeof place), damaged.data() + offset + 4,
+                          kRecordHeaderBytes - 4 + size_t{record.length});
+      std::memcpy(damaged.data() + offset, &record, sizeof record);
+      RecordHeader found;
+      CHECK_EQUAL(verifyRecord(damaged.data() + offset, damaged.size() - offset, {kPlace.salt, lsn},
+                               &found),
+                  RecordStatus::kGood);
+      CHECK_EQUAL(verify(damaged), GroupStatus::kTorn);
+    }
+  }
+}
+
 TEST("framing: an unknown flag of a record that verifies is of the future, never torn") {
   for (int bit = 0; bit < 32; bit++) {
     const uint32_t flags = uint32_t{1} << bit;
