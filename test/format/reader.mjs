@@ -36,7 +36,7 @@ function lsnBytes(lsn) {
 function readCopy(file, at) {
   const bytes = file.subarray(at, at + 512)
   if (bytes.length < 96 || bytes.toString('latin1', 0, 8) !== 'RIOLOGMF') return undefined
-  if (u32(bytes, 8) > 1) throw new Error(`version ${u32(bytes, 8)}`)
+  if (u32(bytes, 8) > 1) throw new Damage(`version ${u32(bytes, 8)}`)
   if (u32(bytes, 12) !== crc32c(bytes.subarray(0, 12), bytes.subarray(16, 96))) return undefined
   return {
     uuid: bytes.toString('hex', 16, 32),
