@@ -49,7 +49,10 @@ class FewRecords {
 
   explicit FewRecords(Place group) noexcept : group_(group), salted_(saltCrc(group.salt)) {}
 
-  void clear() noexcept { count_ = 0; }
+  void clear() noexcept {
+    count_ = 0;
+    for (Crc32cPiece& record : records_) record = {};
+  }
   bool isFull() const noexcept { return count_ == kMost; }
   size_t count() const noexcept { return count_; }
 
@@ -68,14 +71,8 @@ class FewRecords {
     return true;
   }
 
+  // Where there are fewer than four, the others have no bytes.
   void sum() noexcept {
-    if (!isFull()) {
-      for (size_t i = 0; i < count_; i++) {
-        const uint32_t seeded = crc32c(salted_, lsns_[i], sizeof lsns_[i]);
-        records_[i].crc = crc32c(seeded, records_[i].data, records_[i].length);
-      }
-      return;
-    }
     Crc32cPiece lsns[kMost];
     for (size_t i = 0; i < kMost; i++) lsns[i] = {salted_, lsns_[i], sizeof lsns_[i]};
     crc32cOfFour(lsns);
