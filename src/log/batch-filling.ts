@@ -2,6 +2,7 @@
 import { RECORD_CONTINUATION, RECORD_GOES_ON } from '../segment/group.ts'
 import type { Cut } from './batch-layout.ts'
 import type { Packed } from './codec.ts'
+import { ownBytes, type Payload, viewOf } from './payload.ts'
 
 /**
  * Copies records, from one place among them to another; adds the LSNs of those that begin.
@@ -12,15 +13,19 @@ export function fillGroup(
   from: Cut,
   end: Cut,
   lsns: number[],
-  add: (bytes: Uint8Array, flags: number) => number,
+  add: (bytes: Payload, length: number, flags: number) => number,
 ): void {
   let { record, byte } = from
   while (record < end.record || byte < (record === end.record ? end.byte : 0)) {
-    const { bytes, flags } = records[record]
-    const to = record === end.record ? end.byte : bytes.length
-    const goesOn = to < bytes.length ? RECORD_GOES_ON : 0
+    const { bytes, length, flags } = records[record]
+    const to = record === end.record ? end.byte : length
+    const goesOn = to < length ? RECORD_GOES_ON : 0
     const continues = byte > 0 ? RECORD_CONTINUATION : 0
-    const lsn = add(bytes.subarray(byte, to), flags | goesOn | continues)
+    const lsn = add(
+      ownBytes(viewOf(bytes).subarray(byte, to)),
+      to - byte,
+      flags | goesOn | continues,
+    )
     if (byte === 0) lsns.push(lsn)
     if (goesOn !== 0) return
     record++

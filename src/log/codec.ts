@@ -7,6 +7,7 @@ import { CorruptionError } from '../errors.ts'
 import { RECORD_COMPRESSED, RECORD_ENCRYPTED } from '../segment/group.ts'
 import type { SegmentHeader } from '../segment/header.ts'
 import { type EncryptionOptions, Keys, open, SEAL_BYTES, seal } from './encryption.ts'
+import { ownBytes, type Payload, viewOf } from './payload.ts'
 
 /** The length before compression stands before the compressed bytes. */
 const LENGTH_BYTES = 4
@@ -20,14 +21,17 @@ const MOST_CHUNK_BYTES = 1 << 20
 const LEAST_CHUNK_BYTES = 64
 
 export interface Packed {
-  readonly bytes: Uint8Array
+  readonly bytes: Payload
+  /** In bytes. */
+  readonly length: number
   /** RECORD_* */
   readonly flags: number
 }
 
 /** Several records, in columns: an object for each would cost as much as to copy it. */
 export interface PackedBatch {
-  readonly bytes: readonly Uint8Array[]
+  readonly bytes: readonly Payload[]
+  readonly lengths: readonly number[]
   /** RECORD_*; undefined where all are 0. */
   readonly flags: readonly number[] | undefined
 }
@@ -57,16 +61,20 @@ export class Codec {
   }
 
   /** Before the record has a place. The bytes are the caller's own where that is no gain. */
-  pack(payload: Uint8Array): Packed {
+  pack(payload: Payload, length: number): Packed {
     // On every append: small enough to be inlined, so that no object is made for a plain record.
-    return this.#compresses ? deflate(payload) : { bytes: payload, flags: 0 }
+    return this.#compresses ? deflate(payload, length) : { bytes: payload, length, flags: 0 }
   }
 
   /** As {@link pack}. */
-  packAll(payloads: readonly Uint8Array[]): PackedBatch {
-    if (!this.#compresses) return { bytes: payloads, flags: undefined }
-    const packed = payloads.map(deflate)
-    return { bytes: packed.map(({ bytes }) => bytes), flags: packed.map(({ flags }) => flags) }
+  packAll(payloads: readonly Payload[], lengths: readonly number[]): PackedBatch {
+    if (!this.#compresses) return { bytes: payloads, lengths, flags: undefined }
+    const packed = payloads.map((payload, i) => deflate(payload, lengths[i]))
+    return {
+      bytes: packed.map(({ bytes }) => bytes),
+      lengths: packed.map(({ length }) => length),
+      flags: packed.map(({ flags }) => flags),
+    }
   }
 
   /**
@@ -75,7 +83,8 @@ export class Codec {
    */
   seal({ bytes, flags }: Packed, place: RecordPlace): Packed {
     const sealedFlags = flags | RECORD_ENCRYPTED
-    return { bytes: seal(bytes, sealedFlags, place, this.#keys), flags: sealedFlags }
+    const sealed = seal(viewOf(bytes), sealedFlags, place, this.#keys)
+    return { bytes: ownBytes(sealed), length: sealed.length, flags: sealedFlags }
   }
 
   /**
@@ -117,12 +126,12 @@ function notCompressed({ header, lsn }: RecordPlace): CorruptionError {
   return new CorruptionError('a compressed record is not what its length says', where)
 }
 
-function deflate(payload: Uint8Array): Packed {
-  const { length } = payload
-  if (length < LEAST_BYTES || length > MOST_BYTES) return { bytes: payload, flags: 0 }
-  const deflated = deflateRawSync(payload, { level: LEVEL })
-  if (LENGTH_BYTES + deflated.length >= length) return { bytes: payload, flags: 0 }
+function deflate(payload: Payload, length: number): Packed {
+  if (length < LEAST_BYTES || length > MOST_BYTES) return { bytes: payload, length, flags: 0 }
+  const deflated = deflateRawSync(viewOf(payload), { level: LEVEL })
+  if (LENGTH_BYTES + deflated.length >= length) return { bytes: payload, length, flags: 0 }
   const head = Buffer.alloc(LENGTH_BYTES)
   head.writeUInt32LE(length)
-  return { bytes: Buffer.concat([head, deflated]), flags: RECORD_COMPRESSED }
+  const bytes = Buffer.concat([head, deflated])
+  return { bytes: ownBytes(bytes), length: bytes.length, flags: RECORD_COMPRESSED }
 }

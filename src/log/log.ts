@@ -18,6 +18,7 @@ import {
   type RecoveryReport,
 } from './opening.ts'
 import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
+import { type Payload, payloadOf } from './payload.ts'
 import type { Pin, PinOptions } from './pins.ts'
 import { Reader } from './reader.ts'
 import type { LogRecord } from './record.ts'
@@ -39,14 +40,6 @@ import { SegmentMaker } from './segment-maker.ts'
 import { traced } from './tracing.ts'
 import type { WhenDurable } from './waiters.ts'
 import { Writer } from './writer.ts'
-
-/** Where a typed array lies, whatever a class of the caller's says of itself. */
-const PLACE = ['buffer', 'byteOffset', 'length'].map(
-  name => Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name)!.get!,
-)
-
-/** Of the records of nearly all callers. Kept here, since `Buffer` is a getter of the global object's, asked for each record. */
-const [BUFFER, BYTES]: readonly object[] = [Buffer.prototype, Uint8Array.prototype]
 
 /** How often a read-only log looks for more, in milliseconds. */
 const POLL_MS = 20
@@ -307,7 +300,7 @@ export class Log {
    */
   append(record: Uint8Array, whenDurable?: WhenDurable): number {
     if (whenDurable !== undefined) checkListener(whenDurable)
-    return this.#openWriter().append(plain(record), whenDurable)
+    return this.#openWriter().append(payloadOf(record), whenDurable)
   }
 
   /**
@@ -317,7 +310,7 @@ export class Log {
   appendDurable(record: Uint8Array): Promise<number> {
     // Not an async function: a second promise would cost as much as the record itself.
     try {
-      return this.#openWriter().appendDurable(plain(record))
+      return this.#openWriter().appendDurable(payloadOf(record))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -334,8 +327,8 @@ export class Log {
     if (!Array.isArray(records)) throw invalidArgument('records must be an array')
     const writer = this.#openWriter()
     // At its length: a list that grows is copied again and again.
-    const taken = new Array<Uint8Array>(records.length)
-    for (let i = 0; i < taken.length; i++) taken[i] = plain(records[i])
+    const taken = new Array<Payload>(records.length)
+    for (let i = 0; i < taken.length; i++) taken[i] = payloadOf(records[i])
     return writer.appendBatch(taken)
   }
 
@@ -757,15 +750,6 @@ function checkListener(listener: unknown): void {
 function checkRawOptions({ maxBytes = 1, hash = '' }: RawOptions): void {
   if (!(maxBytes > 0)) throw invalidArgument('maxBytes must be above 0')
   if (typeof hash !== 'string') throw invalidArgument('hash must be a string')
-}
-
-/** A record whose properties run no code of the caller's: it might append in the middle of an append. */
-function plain(record: unknown): Uint8Array {
-  if (!(record instanceof Uint8Array)) throw invalidArgument('a record must be a Uint8Array')
-  const kind = Object.getPrototypeOf(record)
-  if (kind === BUFFER || kind === BYTES) return record
-  const [buffer, offset, length] = PLACE.map(get => get.call(record))
-  return new Uint8Array(buffer, offset, length)
 }
 
 function checkLsn(lsn: number): void {

@@ -15,6 +15,7 @@ import type { Arena } from './arena-pool.ts'
 import type { CommitWay } from './commit-way.ts'
 import type { Fragments } from './fragments.ts'
 import type { LiveSegment } from './live-chain.ts'
+import { copyTo, type Payload } from './payload.ts'
 import type { Waiters } from './waiters.ts'
 
 export class PendingGroup {
@@ -77,16 +78,16 @@ export class PendingGroup {
    * Copies a record in and returns its LSN. The checksums are left to {@link seal}, for all at once.
    * @param flags RECORD_*
    */
-  add(payload: Uint8Array, flags: number): number {
+  add(payload: Payload, length: number, flags: number): number {
     const at = this.fill
     if (this.count === 0) this.openedAt = performance.now()
-    this.recordBytes += payload.length
+    this.recordBytes += length
     const { bytes, words } = this.arena
     const word = at >>> 2
-    words[word + 1] = payload.length
+    words[word + 1] = length
     words[word + 2] = flags
-    bytes.set(payload, at + RECORD_HEADER_BYTES)
-    this.fill = at + recordSpan(payload.length)
+    copyTo(bytes, payload, at + RECORD_HEADER_BYTES)
+    this.fill = at + recordSpan(length)
     this.count++
     if ((flags & RECORD_CONTINUATION) === 0) this.begun++
     return this.lsn + at

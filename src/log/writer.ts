@@ -25,6 +25,7 @@ import type { LiveChain } from './live-chain.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { type CommitFigures, CommitMetrics } from './metrics.ts'
 import { Overlap, type OverlapMode } from './overlap.ts'
+import { lengthOf, ownBytes, type Payload, viewOf } from './payload.ts'
 import { PendingGroup, readPending } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { SegmentMaker } from './segment-maker.ts'
@@ -177,17 +178,18 @@ export class Writer {
    * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_BACKPRESSURE, ERR_RIOLOG_NO_SPACE,
    *   ERR_RIOLOG_POISONED
    */
-  append(payload: Uint8Array, whenDurable: WhenDurable | undefined): number {
+  append(payload: Payload, whenDurable: WhenDurable | undefined): number {
     this.#queue.beforeAppend()
-    this.#refuse(payload.length)
-    const { bytes, flags } = this.#parts.codec.pack(payload)
-    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
+    const given = lengthOf(payload)
+    this.#refuse(given)
+    const { bytes, length, flags } = this.#parts.codec.pack(payload, given)
+    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, length, flags)
     if (lsn !== undefined) {
       if (whenDurable !== undefined)
         this.#queue.lastPending()!.waiters.addCallback(whenDurable, lsn)
       return lsn
     }
-    if (isLong(bytes.length, this.#dimensions)) this.#refusedBatch = [bytes.length]
+    if (isLong(length, this.#dimensions)) this.#refusedBatch = [length]
     throw this.#noRoom()
   }
 
@@ -195,19 +197,23 @@ export class Writer {
    * Takes all of the records, to be recovered all or none, or throws with nothing taken.
    * @throws ERR_RIOLOG_BATCH_TOO_LARGE, and what {@link append} throws
    */
-  appendBatch(payloads: readonly Uint8Array[]): number[] {
+  appendBatch(payloads: readonly Payload[]): number[] {
     this.#queue.beforeAppend()
-    for (const payload of payloads) this.#refuse(payload.length)
+    const given = payloads.map(lengthOf)
+    for (const length of given) this.#refuse(length)
     if (payloads.length === 0) return []
     if (payloads.length === 1) return [this.append(payloads[0], undefined)]
     const { codec } = this.#parts
-    const { bytes, flags } = codec.packAll(payloads)
+    const { bytes, lengths, flags } = codec.packAll(payloads, given)
     let span = 0
-    for (const { length } of bytes) span += recordSpan(length + codec.overhead)
+    for (const length of lengths) span += recordSpan(length + codec.overhead)
     if (GROUP_HEADER_BYTES + span > this.#groupLimit) {
-      const lengths = bytes.map(({ length }) => length)
       this.#refuseTooLong(lengths)
-      const records = bytes.map((each, i) => ({ bytes: each, flags: flags?.[i] ?? 0 }))
+      const records = bytes.map((each, i) => ({
+        bytes: each,
+        length: lengths[i],
+        flags: flags?.[i] ?? 0,
+      }))
       const lsns = this.#room.hasAppends ? undefined : this.#takeLong(records, lengths)
       if (lsns !== undefined) return lsns
       this.#refusedBatch = lengths
@@ -216,7 +222,9 @@ export class Writer {
     // What stands in one group is found as a whole, or not at all.
     const group = this.#room.hasAppends ? undefined : this.#groupFor(span)
     if (group === undefined) throw this.#noRoom()
-    const lsns = this.#wholly(() => bytes.map((each, i) => this.#add(group, each, flags?.[i] ?? 0)))
+    const lsns = this.#wholly(() =>
+      bytes.map((each, i) => this.#add(group, each, lengths[i], flags?.[i] ?? 0)),
+    )
     this.#queue.cutSoon()
     return lsns
   }
@@ -225,16 +233,17 @@ export class Writer {
    * Takes a record as soon as there is room; resolves to its LSN once it is durable.
    * @throws what {@link append} throws but ERR_RIOLOG_BACKPRESSURE
    */
-  appendDurable(payload: Uint8Array): Promise<number> {
+  appendDurable(payload: Payload): Promise<number> {
     this.#queue.beforeAppend()
-    this.#refuse(payload.length)
-    const { bytes, flags } = this.#parts.codec.pack(payload)
-    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)
+    const given = lengthOf(payload)
+    this.#refuse(given)
+    const { bytes, length, flags } = this.#parts.codec.pack(payload, given)
+    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, length, flags)
     if (lsn !== undefined) return this.#queue.lastPending()!.waiters.promise(lsn)
     return new Promise((resolve, reject) => {
       this.#askAgain()
       // The caller may reuse its bytes at once, here too.
-      const record = { bytes: Buffer.from(bytes), flags }
+      const record = { bytes: ownBytes(Buffer.from(viewOf(bytes))), length, flags }
       this.#room.addAppend({ record, resolve, reject })
       this.#health.asked()
     })
@@ -262,36 +271,36 @@ export class Writer {
   }
 
   /** Takes a record of any length; undefined when there is no room for it now. */
-  #takeRecord(bytes: Uint8Array, flags: number): number | undefined {
-    const span = recordSpan(bytes.length + this.#dimensions.overhead)
+  #takeRecord(bytes: Payload, length: number, flags: number): number | undefined {
+    const span = recordSpan(length + this.#dimensions.overhead)
     if (GROUP_HEADER_BYTES + span > this.#maxGroup) {
-      return this.#takeLong([{ bytes, flags }], [bytes.length])?.[0]
+      return this.#takeLong([{ bytes, length, flags }], [length])?.[0]
     }
     const group = this.#groupFor(span)
-    return group && this.#take(group, bytes, flags)
+    return group && this.#take(group, bytes, length, flags)
   }
 
   /** The same, for one who has waited for room; false when there is none. */
   #takeWaiting({ record, resolve, reject }: WaitingAppend): boolean {
-    const lsn = this.#takeRecord(record.bytes, record.flags)
+    const lsn = this.#takeRecord(record.bytes, record.length, record.flags)
     if (lsn !== undefined) this.#queue.lastPending()!.waiters.addPromise(resolve, reject, lsn)
     return lsn !== undefined
   }
 
-  #take(group: PendingGroup, bytes: Uint8Array, flags: number): number {
-    const lsn = this.#add(group, bytes, flags)
+  #take(group: PendingGroup, bytes: Payload, length: number, flags: number): number {
+    const lsn = this.#add(group, bytes, length, flags)
     // Behind this turn: callers that append in one turn share a group.
     this.#queue.cutSoon()
     return lsn
   }
 
   /** Its place is fixed now: the group and how far it is filled. */
-  #add(group: PendingGroup, bytes: Uint8Array, flags: number): number {
+  #add(group: PendingGroup, bytes: Payload, length: number, flags: number): number {
     const { overhead } = this.#dimensions
-    if (overhead === 0) return group.add(bytes, flags)
+    if (overhead === 0) return group.add(bytes, length, flags)
     const place = { header: group.segment.header, lsn: group.lsn + group.fill }
-    const sealed = this.#parts.codec.seal({ bytes, flags }, place)
-    return group.add(sealed.bytes, sealed.flags)
+    const sealed = this.#parts.codec.seal({ bytes, length, flags }, place)
+    return group.add(sealed.bytes, sealed.length, sealed.flags)
   }
 
   /** An open group with room for records; undefined when memory or the next segment is not there. */
@@ -368,7 +377,9 @@ export class Writer {
         const lsn = i === layout.rotatesBefore ? this.#rotate(from) : from
         const group = new PendingGroup(arenas[i], this.#current.segment, lsn, from, 0)
         group.batch = i === 0 ? BATCH_FIRST : i === last ? BATCH_LAST : BATCH_MIDDLE
-        fillGroup(records, at, end, lsns, (bytes, flags) => this.#add(group, bytes, flags))
+        fillGroup(records, at, end, lsns, (bytes, length, flags) =>
+          this.#add(group, bytes, length, flags),
+        )
         at = end
         this.#queue.begin(group)
         this.#queue.closeOpen()

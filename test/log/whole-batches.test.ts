@@ -2,6 +2,7 @@
 import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import type { Log } from '../../src/log/log.ts'
+import type { LogOptions } from '../../src/log/options.ts'
 import { addon } from '../../src/native.ts'
 import { failingBatch, KIB, openSimulated, recordsOf } from '../support/simulated.ts'
 
@@ -46,39 +47,108 @@ for (const end of ['close', 'kill'] as const) {
   })
 }
 
-/** Appends, and holds up the thread, while somebody asks how long it is. */
+/** Whatever it is asked for, it appends, and holds up the thread. */
 class Nosy extends Uint8Array {
   asked = 0
   log: Log | undefined
 
-  override get length(): number {
+  #ask(): void {
     const { log } = this
+    if (log === undefined) return
+    this.asked++
     this.log = undefined
-    if (log !== undefined) {
-      this.asked++
-      log.append(Buffer.from('within'))
-      log.flushSync()
-    }
+    log.append(Buffer.from('within'))
+    log.flushSync()
+    this.log = log
+  }
+
+  static get [Symbol.species](): Uint8ArrayConstructor {
+    throw new Error('a copy was made in the class of the caller')
+  }
+
+  override get length(): number {
+    this.#ask()
     return super.length
+  }
+
+  override get buffer(): ArrayBuffer {
+    this.#ask()
+    return super.buffer as ArrayBuffer
+  }
+
+  override get byteOffset(): number {
+    this.#ask()
+    return super.byteOffset
+  }
+
+  override [Symbol.iterator]() {
+    this.#ask()
+    return super[Symbol.iterator]()
   }
 }
 
-t.test('a class of the caller is not asked in the middle of an append', async t => {
+/** The same of an array that is of no class of the caller's. */
+function withGetter(bytes: number, log: Log, told: () => void): Buffer {
+  return Object.defineProperty(Buffer.alloc(bytes, 'own'), 'length', {
+    get: () => {
+      told()
+      log.append(Buffer.from('within'))
+      return bytes
+    },
+  })
+}
+
+const KEYS = { keyId: 1, key: () => Buffer.alloc(32, 1) }
+const CODECS: Record<string, LogOptions> = {
+  plain: {},
+  compressed: { compression: 'deflate' },
+  encrypted: { encryption: KEYS },
+}
+
+for (const [name, options] of Object.entries(CODECS)) {
+  t.test(`a class of the caller is not asked in the middle of an append, ${name}`, async t => {
+    const log = await openSimulated(new SimulatedDevice(), { segmentSize: 64 * KIB, ...options })
+    const records: Nosy[] = []
+    const nosy = (bytes: number) => {
+      const record = new Nosy(bytes).fill(records.length + 1)
+      record.log = log
+      records.push(record)
+      return record
+    }
+    let asked = 0
+    const own = withGetter(200, log, () => asked++)
+    const lsns = [log.append(nosy(300)), await log.appendDurable(nosy(10)), log.append(own)]
+    lsns.push(...log.appendBatch([Buffer.alloc(10), nosy(500), nosy(0)]))
+    // Longer than a group: it is cut.
+    lsns.push(...(await log.appendBatchDurable([nosy(20 * KIB), nosy(10 * KIB)])))
+    lsns.push(await log.appendDurable(nosy(24 * KIB)))
+    await log.flush()
+    t.same([asked, ...records.map(record => record.asked)], [0, ...records.map(() => 0)])
+    for (const record of records) record.log = undefined
+    const [a, b, c, d, e, f, g] = records.map(record => Buffer.from(record))
+    t.same(
+      await recordsOf(log),
+      [a, b, Buffer.alloc(200, 'own'), Buffer.alloc(10), c, d, e, f, g].map((data, i) => ({
+        lsn: lsns[i],
+        data,
+      })),
+    )
+    await log.close()
+  })
+}
+
+t.test('what is no Uint8Array is refused, whatever it says of itself', async t => {
   const log = await openSimulated(new SimulatedDevice())
-  const nosy = () => {
-    const record = new Nosy(10)
-    record.log = log
-    return record
+  const fake = Object.setPrototypeOf(new Float64Array(4), Uint8Array.prototype)
+  const none = Object.create(Buffer.prototype)
+  for (const record of [fake, none, new Proxy(Buffer.alloc(4), {}), 'text', null, undefined]) {
+    t.throws(() => log.append(record), { code: 'ERR_RIOLOG_INVALID_ARGUMENT' })
+    t.throws(() => log.appendBatch([Buffer.alloc(1), record]), {
+      code: 'ERR_RIOLOG_INVALID_ARGUMENT',
+    })
+    await t.rejects(log.appendDurable(record), { code: 'ERR_RIOLOG_INVALID_ARGUMENT' })
   }
-  const records = [nosy(), nosy(), nosy(), nosy()]
-  const lsns = [log.append(records[0]), await log.appendDurable(records[1])]
-  lsns.push(...log.appendBatch([Buffer.alloc(10), records[2], records[3]]))
-  await log.flush()
-  t.ok(records.every(({ asked }) => asked === 0))
-  t.same(
-    (await recordsOf(log)).map(({ lsn, data }) => [lsn, data.length]),
-    lsns.map(lsn => [lsn, 10]),
-  )
+  t.same(await recordsOf(log), [])
   await log.close()
 })
 

@@ -8,6 +8,7 @@ const trial = ['test/log/trial.test.ts']
 const overlap = ['test/log/overlap.test.ts']
 const sync = ['test/log/commit-way.test.ts']
 const poll = ['test/busy-poll.test.ts']
+const wholeBatches = ['test/log/whole-batches.test.ts']
 const batches = ['test/log/batches.test.ts']
 const whileTold = ['test/log/while-told.test.ts']
 const makingUp = ['test/log/making-up.test.ts']
@@ -21,6 +22,7 @@ const writer = 'src/log/writer.ts'
 const supply = 'src/log/segment-supply.ts'
 const waiters = 'src/log/waiters.ts'
 const pool = 'src/log/recycle-pool.ts'
+const payload = 'src/log/payload.ts'
 const meanwhile = ['test/log/meanwhile.test.ts']
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -237,8 +239,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'commits',
     name: 'a record is taken behind a commit that threw',
     file: 'src/log/writer.ts',
-    from: '    this.#queue.beforeAppend()\n    this.#refuse(payload.length)\n    const { bytes, flags } = this.#parts.codec.pack(payload)\n    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)\n    if (lsn !== undefined) {',
-    to: '    this.#refuse(payload.length)\n    this.#queue.beforeAppend()\n    const { bytes, flags } = this.#parts.codec.pack(payload)\n    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, flags)\n    if (lsn !== undefined) {',
+    from: '  append(payload: Payload, whenDurable: WhenDurable | undefined): number {\n    this.#queue.beforeAppend()\n    const given = lengthOf(payload)\n    this.#refuse(given)\n',
+    to: '  append(payload: Payload, whenDurable: WhenDurable | undefined): number {\n    const given = lengthOf(payload)\n    this.#refuse(given)\n    this.#queue.beforeAppend()\n',
     tests: modes,
   },
   {
@@ -941,8 +943,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'kill',
     name: 'a record is acknowledged before it is written',
     file: 'src/log/log.ts',
-    from: 'return this.#openWriter().appendDurable(plain(record))',
-    to: 'return Promise.resolve(this.#openWriter().append(plain(record), undefined))',
+    from: 'return this.#openWriter().appendDurable(payloadOf(record))',
+    to: 'return Promise.resolve(this.#openWriter().append(payloadOf(record), undefined))',
     tests: kills,
   },
   {
@@ -1155,11 +1157,27 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'while told',
-    name: 'a class of the caller is asked in the middle of an append',
-    file: 'src/log/log.ts',
-    from: '  if (kind === BUFFER || kind === BYTES) return record\n',
-    to: '  if (kind !== undefined) return record\n',
-    tests: ['test/log/whole-batches.test.ts'],
+    name: 'a class of the caller is asked for the length of a record',
+    file: payload,
+    from: "getter<number>('length')",
+    to: '(bytes: Payload) => (bytes as unknown as Uint8Array).length',
+    tests: wholeBatches,
+  },
+  {
+    rule: 'while told',
+    name: 'a class of the caller is asked for the bytes of a record',
+    file: payload,
+    from: '= uncurried(\n  typedArray.set,\n)',
+    to: '= (target, bytes, at) => target.set(Array.from(bytes as unknown as Uint8Array), at)',
+    tests: wholeBatches,
+  },
+  {
+    rule: 'while told',
+    name: 'what is packed, sealed or cut is an array of the caller’s class',
+    file: payload,
+    from: 'return new Uint8Array(bufferOf(payload), offsetOf(payload), lengthOf(payload))',
+    to: 'return payload as unknown as Uint8Array',
+    tests: wholeBatches,
   },
   {
     rule: 'meanwhile',
