@@ -60,6 +60,11 @@ export class Codec {
     this.overhead = encryption === undefined ? 0 : SEAL_BYTES
   }
 
+  /** Whether records stand in their groups just as they were given. */
+  get isPlain(): boolean {
+    return !this.#compresses && this.overhead === 0
+  }
+
   /** Before the record has a place. The bytes are the caller's own where that is no gain. */
   pack(payload: Payload, length: number): Packed {
     // On every append: small enough to be inlined, so that no object is made for a plain record.

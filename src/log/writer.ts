@@ -179,11 +179,17 @@ export class Writer {
    *   ERR_RIOLOG_POISONED
    */
   append(payload: Payload, whenDurable: WhenDurable | undefined): number {
-    this.#queue.beforeAppend()
     const given = lengthOf(payload)
+    const group = this.#groupAtOnce(given)
+    if (group !== undefined) {
+      const lsn = group.add(payload, given, 0)
+      if (whenDurable !== undefined) group.waiters.addCallback(whenDurable, lsn)
+      return lsn
+    }
+    this.#queue.beforeAppend()
     this.#refuse(given)
     const { bytes, length, flags } = this.#parts.codec.pack(payload, given)
-    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, length, flags)
+    const lsn = this.#takeInTurn(bytes, length, flags)
     if (lsn !== undefined) {
       if (whenDurable !== undefined)
         this.#queue.lastPending()!.waiters.addCallback(whenDurable, lsn)
@@ -234,17 +240,20 @@ export class Writer {
    * @throws what {@link append} throws but ERR_RIOLOG_BACKPRESSURE
    */
   appendDurable(payload: Payload): Promise<number> {
-    this.#queue.beforeAppend()
     const given = lengthOf(payload)
+    const group = this.#groupAtOnce(given)
+    if (group !== undefined) return group.waiters.promise(group.add(payload, given, 0))
+    this.#queue.beforeAppend()
     this.#refuse(given)
     const { bytes, length, flags } = this.#parts.codec.pack(payload, given)
-    const lsn = this.#room.hasAppends ? undefined : this.#takeRecord(bytes, length, flags)
+    const lsn = this.#takeInTurn(bytes, length, flags)
     if (lsn !== undefined) return this.#queue.lastPending()!.waiters.promise(lsn)
     return new Promise((resolve, reject) => {
       this.#askAgain()
       // The caller may reuse its bytes at once, here too.
       const record = { bytes: ownBytes(Buffer.from(viewOf(bytes))), length, flags }
       this.#room.addAppend({ record, resolve, reject })
+      this.#queue.disturb()
       this.#health.asked()
     })
   }
@@ -268,6 +277,20 @@ export class Writer {
       `a record of ${payloadBytes} bytes; the longest that this log takes has ${this.maxRecordBytes}, ` +
         'by maxBufferedBytes and segmentSize',
     )
+  }
+
+  /** An open group that takes the record as it is, with nothing else to be asked; undefined: ask. */
+  #groupAtOnce(length: number): PendingGroup | undefined {
+    const group = this.#queue.undisturbed
+    return group?.fits(recordSpan(length)) ? group : undefined
+  }
+
+  /** Takes a record unless others wait for room; undefined: it has to wait, too. */
+  #takeInTurn(bytes: Payload, length: number, flags: number): number | undefined {
+    if (this.#room.hasAppends) return undefined
+    const lsn = this.#takeRecord(bytes, length, flags)
+    if (lsn !== undefined && this.#parts.codec.isPlain) this.#queue.settle()
+    return lsn
   }
 
   /** Takes a record of any length; undefined when there is no room for it now. */
@@ -604,6 +627,7 @@ export class Writer {
   /** What is appended from now on comes behind a rewind; it is taken when all of them are done. */
   pause(): void {
     this.#paused++
+    this.#queue.disturb()
   }
 
   resume(): void {

@@ -8,6 +8,7 @@ const trial = ['test/log/trial.test.ts']
 const overlap = ['test/log/overlap.test.ts']
 const sync = ['test/log/commit-way.test.ts']
 const poll = ['test/busy-poll.test.ts']
+const atOnce = ['test/log/at-once.test.ts']
 const wholeBatches = ['test/log/whole-batches.test.ts']
 const batches = ['test/log/batches.test.ts']
 const whileTold = ['test/log/while-told.test.ts']
@@ -1154,6 +1155,78 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '      if (health.poison !== undefined) break\n',
     to: '',
     tests: whileTold,
+  },
+  {
+    rule: 'at once',
+    name: 'a short record overtakes one that waits for room',
+    file: writer,
+    from: '      this.#queue.disturb()\n      this.#health.asked()\n',
+    to: '      this.#health.asked()\n',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
+    name: 'a record is taken beside a rewind',
+    file: writer,
+    from: '    this.#paused++\n    this.#queue.disturb()\n',
+    to: '    this.#paused++\n',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
+    name: 'a record is taken behind a poison',
+    file: queue,
+    from: '  fail(poison: RiologError): void {\n    this.disturb()\n',
+    to: '  fail(poison: RiologError): void {\n',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
+    name: 'a record is added to a group that has been cut',
+    file: queue,
+    from: '  closeOpen(): void {\n    this.disturb()\n',
+    to: '  closeOpen(): void {\n',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
+    name: 'an answer of the disk changes nothing',
+    file: queue,
+    from: '    this.disturb()\n    this.#unanswered--\n',
+    to: '    this.#unanswered--\n',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
+    name: 'a full group waits for the end of the turn while the disk has nothing to do',
+    file: queue,
+    from: 'if (!this.#parts.overlap.isOn && !isIdle)',
+    to: 'if (!this.#parts.overlap.isOn)',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
+    name: 'half of the callers are not waited for',
+    file: queue,
+    from: 'if (!this.#parts.overlap.isOn && !isIdle)',
+    to: 'if (!isIdle)',
+    tests: overlap,
+  },
+  {
+    rule: 'at once',
+    name: 'what is to be packed or sealed stands as it is',
+    file: writer,
+    from: 'if (lsn !== undefined && this.#parts.codec.isPlain) this.#queue.settle()',
+    to: 'if (lsn !== undefined) this.#queue.settle()',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
+    name: 'a group is filled beyond its limit',
+    file: writer,
+    from: 'return group?.fits(recordSpan(length)) ? group : undefined',
+    to: 'return group',
+    tests: atOnce,
   },
   {
     rule: 'while told',
