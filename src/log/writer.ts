@@ -205,8 +205,12 @@ export class Writer {
    */
   appendBatch(payloads: readonly Payload[]): number[] {
     this.#queue.beforeAppend()
-    const given = payloads.map(lengthOf)
-    for (const length of given) this.#refuse(length)
+    // A loop, also where the records are added: `map` calls for each record, and begins with a list of integers.
+    const given = new Array<number>(payloads.length)
+    for (let i = 0; i < given.length; i++) {
+      given[i] = lengthOf(payloads[i])
+      this.#refuse(given[i])
+    }
     if (payloads.length === 0) return []
     if (payloads.length === 1) return [this.append(payloads[0], undefined)]
     const { codec } = this.#parts
@@ -228,9 +232,12 @@ export class Writer {
     // What stands in one group is found as a whole, or not at all.
     const group = this.#room.hasAppends ? undefined : this.#groupFor(span)
     if (group === undefined) throw this.#noRoom()
-    const lsns = this.#wholly(() =>
-      bytes.map((each, i) => this.#add(group, each, lengths[i], flags?.[i] ?? 0)),
-    )
+    const lsns = new Array<number>(bytes.length)
+    this.#wholly(() => {
+      for (let i = 0; i < bytes.length; i++) {
+        lsns[i] = this.#add(group, bytes[i], lengths[i], flags?.[i] ?? 0)
+      }
+    })
     this.#queue.cutSoon()
     return lsns
   }

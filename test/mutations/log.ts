@@ -136,8 +136,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'stuck',
     name: 'who waits for a segment is not counted',
     file: writer,
-    from: 'addAppend({ record, resolve, reject })\n      this.#health.asked()',
-    to: 'addAppend({ record, resolve, reject })',
+    from: '      this.#queue.disturb()\n      this.#health.asked()\n',
+    to: '      this.#queue.disturb()\n',
     tests: stuck,
   },
   {
@@ -234,14 +234,6 @@ export const MUTATIONS: readonly Mutation[] = [
     file: queue,
     from: 'while (this.#closed.length > 0 && this.#mayGo() &&',
     to: 'while (this.#closed.length > 0 &&',
-    tests: modes,
-  },
-  {
-    rule: 'commits',
-    name: 'a record is taken behind a commit that threw',
-    file: 'src/log/writer.ts',
-    from: '  append(payload: Payload, whenDurable: WhenDurable | undefined): number {\n    this.#queue.beforeAppend()\n    const given = lengthOf(payload)\n    this.#refuse(given)\n',
-    to: '  append(payload: Payload, whenDurable: WhenDurable | undefined): number {\n    const given = lengthOf(payload)\n    this.#refuse(given)\n    this.#queue.beforeAppend()\n',
     tests: modes,
   },
   {
