@@ -122,6 +122,8 @@ abstract class GroupWalk<Item> extends RecordIterator<Item> {
     }
     const more = this.isDone ? undefined : await this.#source?.more(this.#to)
     if (more === undefined) {
+      // A rewind may have dropped the place where it was to begin, while that was looked for.
+      if (!this.isDone) this.check()
       this.window.release()
       return false
     }

@@ -295,6 +295,34 @@ t.test('a long record that a rewind drops while it is read', async t => {
   await log.close()
 })
 
+for (const name of ['scan', 'scanBatches'] as const) {
+  t.test(`a ${name} from a place that a rewind drops during its first read`, async t => {
+    for (let pair = 0; pair < 12 * 6; pair++) {
+      // Of the same segment, and of two.
+      const [from, cut] = [2 * (pair % 12), [0, 1, 5, 9, 10, 12][Math.floor(pair / 12)]]
+      const code = from > cut ? 'ERR_RIOLOG_REWOUND' : undefined
+      const { log, holdNextRead } = await readHeldLog()
+      const lsns = await fill(log, 30)
+      const held = holdNextRead()
+      const found: number[] = []
+      const read = async () => {
+        for await (const item of log[name]({ from: lsns[from] })) {
+          for (const { lsn } of [item].flat()) found.push(lsn)
+        }
+      }
+      const reading = read().catch(error => error)
+      const letGo = await held
+      await log.rewind(lsns[cut])
+      letGo()
+      const told = (await reading)?.code
+      // From the very record where it was cut there is nothing, and nothing that it has lost.
+      if (from !== cut) t.equal(told, code, `from ${from}, cut at ${cut}`)
+      t.same(found, lsns.slice(from, Math.max(from, cut)))
+      await log.close()
+    }
+  })
+}
+
 const LENGTHS = [1000, 6000 * KIB, 1000]
 const READERS = {
   scan: recordsOf,

@@ -1,4 +1,5 @@
 /** A batch is taken as a whole or not at all, also where something fails in its middle. */
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import type { Log } from '../../src/log/log.ts'
@@ -136,6 +137,20 @@ for (const [name, options] of Object.entries(CODECS)) {
     await log.close()
   })
 }
+
+t.test('a Uint8Array of another realm is one, as under test runners that make one', async t => {
+  const log = await openSimulated(new SimulatedDevice())
+  const foreign = runInNewContext('Uint8Array.of(1, 2, 3)')
+  t.notOk(foreign instanceof Uint8Array)
+  log.append(foreign)
+  log.appendBatch([foreign, foreign])
+  await log.appendDurable(foreign)
+  t.same(
+    (await recordsOf(log)).map(({ data }) => data),
+    [1, 2, 3, 4].map(() => Buffer.of(1, 2, 3)),
+  )
+  await log.close()
+})
 
 t.test('what is no Uint8Array is refused, whatever it says of itself', async t => {
   const log = await openSimulated(new SimulatedDevice())

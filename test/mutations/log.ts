@@ -1149,6 +1149,14 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: whileTold,
   },
   {
+    rule: 'meanwhile',
+    name: 'a scan whose place is dropped before it has begun comes to its end',
+    file: scan,
+    from: '      if (!this.isDone) this.check()\n      this.window.release()\n',
+    to: '      this.window.release()\n',
+    tests: meanwhile,
+  },
+  {
     rule: 'at once',
     name: 'a short record overtakes one that waits for room',
     file: writer,

@@ -1,4 +1,7 @@
 /** Openings: of a log that was closed, and of one whose writer was killed. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
 import { Log, type LogOptions } from 'riolog'
 import type { Figures, Session } from '../contender.ts'
 import { deviceBytes, finite } from '../usage.ts'
@@ -9,9 +12,13 @@ export interface OpeningSettings {
   readonly record: number
   /** How much a filling appends, and each opening behind it. */
   readonly bytes: number
+  /** Gives back what lies inside the files of sealed segments: of what a scan would read, an opening reads nothing. */
+  readonly holes?: boolean
 }
 
 const IN_FLIGHT = 8
+/** Of each file with a hole, at either end. */
+const KEPT_BYTES = 1 << 20
 
 const optionsOf = ({ segmentSize }: OpeningSettings): LogOptions => ({ segmentSize })
 
@@ -27,10 +34,32 @@ async function fill(log: Log, recordBytes: number, until: number): Promise<void>
   await Promise.all(Array.from({ length: IN_FLIGHT }, caller))
 }
 
+/** Files as long as before, and nearly empty (fallocate(1)): a log of 100 GiB on a disk that has no room for one. */
+function punchHoles(log: Log, { directory, segmentSize }: OpeningSettings): () => Promise<void> {
+  const length = segmentSize - 2 * KEPT_BYTES
+  const range = ['--punch-hole', '--offset', String(KEPT_BYTES), '--length', String(length)]
+  let punched = Promise.resolve()
+  const punch = async (file: string) => {
+    const child = spawn('fallocate', [...range, join(directory, file)], { stdio: 'inherit' })
+    const [code] = await once(child, 'exit')
+    if (code !== 0) throw new Error(`no hole in ${file}`)
+  }
+  const stop = log.onSealed(({ number }) => {
+    const file = `${String(number).padStart(16, '0')}.seg`
+    punched = punched.then(() => punch(file))
+  })
+  return () => {
+    stop()
+    return punched
+  }
+}
+
 /** Fills a log, and goes on appending when it is measured, until it is killed. */
 export async function startFilling(settings: OpeningSettings): Promise<Session> {
   const log = await Log.open(settings.directory, optionsOf(settings))
+  const done = settings.holes ? punchHoles(log, settings) : undefined
   await fill(log, settings.record, settings.bytes)
+  await done?.()
   return { measure: () => appendOn(log, settings), close: () => log.close() }
 }
 
