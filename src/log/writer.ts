@@ -296,7 +296,9 @@ export class Writer {
   #takeInTurn(bytes: Payload, length: number, flags: number): number | undefined {
     if (this.#room.hasAppends) return undefined
     const lsn = this.#takeRecord(bytes, length, flags)
-    if (lsn !== undefined && this.#parts.codec.isPlain) this.#queue.settle()
+    // Who is told of an opening's end, in the middle of this, may wait for room by now. The rest has been asked since.
+    const isCalm = lsn !== undefined && !this.#room.hasAppends
+    if (isCalm && this.#parts.codec.isPlain) this.#queue.settle()
     return lsn
   }
 

@@ -1,5 +1,6 @@
 /** Checkpoints: what they free, what they keep, and what becomes of damaged ones. */
 import t from 'tap'
+import { keyOf } from '../../examples/kv/src/bytes.ts'
 import { ioError } from '../../src/disk/simulated/effects.ts'
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { KIB, openSimulated } from '../support/simulated.ts'
@@ -183,6 +184,30 @@ t.test(
     const { segments } = store.log.info()
     t.ok(segments.length < 30, `${segments.length} segments of 64 KiB`)
     for (let i = 0; i < 30; i++) t.equal((await get(store, `cold ${i}`))?.length, 5000)
+    await store.close()
+  },
+)
+
+t.test(
+  'the longest value that is taken can be moved, and the log is trimmed behind it',
+  async t => {
+    const device = new SimulatedDevice()
+    const store = await openStore(device, { checkpointBytes: 64 * KIB, largeBytes: 1000 })
+    const key = 'cold'
+    // Version, kind, length of the key, the key, length of the value; and eight bytes for where it came from.
+    const longest = store.log.maxRecordBytes - (1 + 1 + 1 + key.length + 3) - 8
+    const tooLong = put(store, key, Buffer.alloc(longest + 1))
+    await t.rejects(tooLong, { code: 'ERR_RIOLOG_RECORD_TOO_LARGE' })
+    await put(store, key, Buffer.alloc(longest, 'c'))
+    const lsnOf = () => (store.map.get(keyOf(Buffer.from(key))) as { lsn: number }).lsn
+    const lsn = lsnOf()
+    for (let i = 0; i < 400; i++) {
+      await put(store, 'hot', Buffer.alloc(5000, String(i)))
+      if (i % 20 === 19) await store.checkpoint()
+    }
+    t.ok(lsnOf() > lsn, 'it was moved')
+    t.ok(store.log.trimLsn > lsn)
+    t.equal((await get(store, key))?.length, longest)
     await store.close()
   },
 )

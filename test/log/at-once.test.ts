@@ -58,6 +58,24 @@ t.test('a short record does not overtake one that waits for room', async t => {
   await closing
 })
 
+t.test('nor one that came to wait while an append told of the end of the opening', async t => {
+  const { log, answerAll } = await held({ segmentSize: 16 * MIB, maxBufferedBytes: 2 * MIB })
+  let long: Promise<number> | undefined
+  const stop = log.onDurable(() => {
+    stop()
+    for (let i = 0; i < 2; i++) fillGroup(log)
+    long = log.appendDurable(Buffer.alloc(1000))
+  })
+  const outer = log.append(Buffer.from('it is about to be taken'))
+  t.throws(() => log.append(Buffer.from('short')), { code: 'ERR_RIOLOG_BACKPRESSURE' })
+  const short = log.appendDurable(Buffer.from('short'))
+  await answerAll()
+  t.ok(outer < (await long!) && (await long!) < (await short))
+  const closing = log.close()
+  await answerAll()
+  await closing
+})
+
 t.test('nothing is taken beside a rewind', async t => {
   const log = await openSimulated(new SimulatedDevice())
   const kept = await log.appendDurable(Buffer.from('kept'))

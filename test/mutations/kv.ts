@@ -87,6 +87,14 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: checkpoints,
   },
   {
+    rule: 'stored values',
+    name: 'a value is taken that no record can move',
+    file: store,
+    from: 'if (record.length + FROM_BYTES > most',
+    to: 'if (record.length > most',
+    tests: checkpoints,
+  },
+  {
     rule: 'order',
     name: 'a checkpoint begins, and moves values, in the middle of a replay',
     file: store,

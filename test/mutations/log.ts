@@ -1166,6 +1166,14 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'at once',
+    name: 'who came to wait in the middle of an append is overtaken',
+    file: writer,
+    from: 'const isCalm = lsn !== undefined && !this.#room.hasAppends',
+    to: 'const isCalm = lsn !== undefined',
+    tests: atOnce,
+  },
+  {
+    rule: 'at once',
     name: 'a record is taken beside a rewind',
     file: writer,
     from: '    this.#paused++\n    this.#queue.disturb()\n',
@@ -1216,8 +1224,8 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'at once',
     name: 'what is to be packed or sealed stands as it is',
     file: writer,
-    from: 'if (lsn !== undefined && this.#parts.codec.isPlain) this.#queue.settle()',
-    to: 'if (lsn !== undefined) this.#queue.settle()',
+    from: 'if (isCalm && this.#parts.codec.isPlain) this.#queue.settle()',
+    to: 'if (isCalm) this.#queue.settle()',
     tests: atOnce,
   },
   {

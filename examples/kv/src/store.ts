@@ -10,13 +10,13 @@
  */
 
 import { join } from 'node:path'
-import { copyOf } from './bytes.ts'
+import { copyOf, varintBytes } from './bytes.ts'
 import { listCheckpoints, readCheckpoint, removeBefore, writeCheckpoint } from './checkpoint.ts'
 import { type CheckpointFiles, DirectoryFiles } from './checkpoint-files.ts'
 import { hasCode, KvError } from './errors.ts'
 import type { Entry, ReadonlyOrderedMap } from './ordered-map.ts'
 import { encodeBatch, type Operation } from './record.ts'
-import { Log, type LogOptions, type Pin } from './riolog.ts'
+import { Log, type LogOptions, type Pin, RiologError } from './riolog.ts'
 import { apply, nothing, type State, snapshotOf } from './state.ts'
 import { isStored, type Stored, type Value } from './value.ts'
 import { WriteQueue } from './write-queue.ts'
@@ -50,6 +50,8 @@ export interface View {
 const LARGE_BYTES = 4096
 /** Less than a segment frees nothing: a log is trimmed by whole ones. */
 const CHECKPOINT_BYTES = 64 * 1024 * 1024
+/** A value that is moved says from where: so much longer than when it was put is its record, at most. */
+const FROM_BYTES = varintBytes(Number.MAX_SAFE_INTEGER)
 /** What is moved in one record. */
 const MOVE_BYTES = 256 * 1024
 /** Entries that are looked at before others get their turn. */
@@ -127,10 +129,17 @@ export class Store {
    * @throws ERR_KV_INVALID_KEY: at once, and nothing was written
    * @throws ERR_RIOLOG_POISONED: they may be found by the next opening, or not; until then the store
    *   refuses writes, and reads go on
-   * @throws ERR_RIOLOG_RECORD_TOO_LARGE, ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_CLOSED: they never are
+   * @throws ERR_RIOLOG_RECORD_TOO_LARGE (of puts also where a record that moves one would be too long),
+   *   ERR_RIOLOG_NO_SPACE, ERR_RIOLOG_CLOSED: they never are
    */
   write(operations: readonly Operation[], sync: boolean): Promise<void> {
-    return this.#writes.submit(encodeBatch(operations), sync)
+    const record = encodeBatch(operations)
+    const most = this.#log.maxRecordBytes
+    if (record.length + FROM_BYTES > most && operations.some(({ type }) => type === 'put')) {
+      const what = `${record.length} bytes; a record of ${most} has to hold what moves a value, too`
+      return Promise.reject(new RiologError('ERR_RIOLOG_RECORD_TOO_LARGE', what))
+    }
+    return this.#writes.submit(record, sync)
   }
 
   /** The bytes of a value of the map or of an open view: a copy, which may be changed. */
