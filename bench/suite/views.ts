@@ -127,7 +127,7 @@ export const VIEWS: Record<SectionName, View> = {
   'scale-segments': {
     ...OPENING,
     title: 'Scale: segments, and the size of the log',
-    text: 'The time of an opening.',
+    text: 'The time of an opening. The longest log has holes in its files, of what an opening does not read.',
   },
   'scale-logs': {
     title: 'Scale: logs in one process',
