@@ -6,7 +6,14 @@ import t from 'tap'
 import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
-import { failingBatch, KIB, openSimulated, recordsOf, withFiles } from '../support/simulated.ts'
+import {
+  but,
+  failingBatch,
+  KIB,
+  openSimulated,
+  recordsOf,
+  withFiles,
+} from '../support/simulated.ts'
 
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 const GROUP = 8 * KIB
@@ -155,9 +162,20 @@ t.test('a group that ran full goes to the disk with the first append of a callba
 })
 
 t.test('a delay is over for those who came meanwhile, too', async t => {
-  const log = await openSimulated(new SimulatedDevice(), { maxDelayMs: 1 })
-  const told = await Promise.all([1, 2, 3].map(i => log.appendDurable(Buffer.from(`${i}`))))
-  t.equal(told.length, 3)
+  let over = () => {}
+  const pause = () =>
+    new Promise<void>(resolve => {
+      over = resolve
+    })
+  const disk = but(new SimulatedDisk(new SimulatedDevice()), { pause })
+  const log = await Log.openOn(disk, 'delayed', checkOptions({ maxDelayMs: 1 }))
+  const told: Promise<number>[] = []
+  for (let i = 0; i < 3; i++) {
+    told.push(log.appendDurable(Buffer.from(`${i}`)))
+    await turn()
+  }
+  over()
+  t.ok((await told[0]) < (await told[2]))
   t.equal(log.metrics().groups, 1)
   await log.close()
 })
