@@ -134,7 +134,7 @@ export interface DiskFile {
   ): void
   /**
    * While the thread works on: lets the kernel do what it does for a commit in this thread's name alone, as
-   * beginning the sync behind a write. Costs next to nothing where there is nothing of the kind.
+   * beginning the sync behind a write. Where there is nothing of the kind it costs a call into native code at most.
    */
   letGoOn(): void
   /**

@@ -74,6 +74,8 @@ export class CommitQueue {
   #position: number
   #open: PendingGroup | undefined
   #undisturbed: PendingGroup | undefined
+  /** Records that it may hold until the next one asks again. */
+  #undisturbedUpTo = 0
   readonly #closed: PendingGroup[] = []
   /** Submitted and not yet known to be durable, in the order of their LSNs. */
   readonly #inFlight: PendingGroup[] = []
@@ -135,14 +137,18 @@ export class CommitQueue {
    * turn of the event loop are such, and the questions take longer than to copy 128 bytes.
    */
   get undisturbed(): PendingGroup | undefined {
-    return this.#undisturbed
+    const group = this.#undisturbed
+    return group !== undefined && group.count < this.#undisturbedUpTo ? group : undefined
   }
 
-  /** A record was taken in turn: what it asked need not be asked for the next one. */
+  /** A record was taken in turn: what it asked need not be asked for the next ones. */
   settle(): void {
+    const group = this.#open
     // What beforeAppend does is to be done again, where it has something to do.
     const isIdle = this.#closed.length > 0 && this.#mayGo()
-    if (!this.#parts.overlap.isOn && !isIdle) this.#undisturbed = this.#open
+    if (group === undefined || isIdle) return
+    this.#undisturbed = group
+    this.#undisturbedUpTo = this.#parts.overlap.mayFillTo(group.count, this.#unanswered > 0)
   }
 
   /** Something has happened that the next record has to ask about. */

@@ -31,6 +31,15 @@ const FORGET = 1.02
 const NEWEST = 1 / 8
 /** So many more commits have to say so than not: the first ones of a process take longer than any later. */
 const VOTES = 8
+/**
+ * Callers' work, in milliseconds, between two looks for what the kernel has left to this thread (`DiskFile.letGoOn`).
+ * A look and the questions before it take as long as to append a short record (docs/DECISIONS.md).
+ */
+const LOOK_EVERY_MS = 0.005
+/** Records between two of them: one more look in so many is not to be measured. */
+const MOST_BETWEEN_LOOKS = 64
+/** More records than any group holds; an integer that V8 keeps in place of a pointer. */
+const ALL = 2 ** 30 - 1
 /** Where less than this part waits to be written when a commit comes back, the halves are cut anew. */
 const LEAST_PART = 1 / 4
 
@@ -98,6 +107,18 @@ export class Overlap {
     this.#workMs += (this.#now() - this.#toldAt - this.#workMs) * NEWEST
     this.#workRecords += (this.#told - this.#workRecords) * NEWEST
     this.#told = 0
+  }
+
+  /**
+   * Up to how many records the group that fills may grow with no look at the disk, nor whether it is a half.
+   * @param open records that it holds now
+   * @param isAwaited whether the disk has a commit to answer
+   */
+  mayFillTo(open: number, isAwaited: boolean): number {
+    if (!this.#isOn) return ALL
+    if (!isAwaited) return Math.min(Math.ceil(this.#records / 2), ALL)
+    const between = Math.floor((LOOK_EVERY_MS * this.#workRecords) / this.#workMs)
+    return open + Math.min(between, MOST_BETWEEN_LOOKS)
   }
 
   /** Whether a group of so many records is to go to the disk, which has nothing to do. */

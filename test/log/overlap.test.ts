@@ -151,8 +151,26 @@ t.test('halves', async t => {
   )
 })
 
+t.test('how long nobody looks at the disk', async t => {
+  t.ok(new Measured('never').overlap.mayFillTo(7, true) >= 2 ** 20, 'in turns: until it answers')
+  const measured = new Measured('always')
+  const { overlap } = measured
+  measured.commit({ records: 10, open: 1, workEach: 0 })
+  t.equal(overlap.mayFillTo(0, false), 6, 'it is idle: until half of the callers have come')
+  t.equal(overlap.mayFillTo(7, true), 7 + 64, 'callers who do nothing that can be measured')
+  for (const [workEach, records] of [
+    [0.0004, 12],
+    [0.003, 1],
+    [0.006, 0],
+    [1, 0],
+  ]) {
+    measured.times(200, { records: 10, workEach })
+    t.equal(overlap.mayFillTo(7, true), 7 + records, `${workEach} ms each`)
+  }
+})
+
 /** A log whose commits are answered by the test, and callers that append again as soon as they may. */
-async function held(options: LogOptions, callers: number) {
+async function held(options: LogOptions, callers: number, busyMs = 0) {
   const commits: { records: number; done: () => void }[] = []
   let [asked, calls] = [0, 0]
   const disk = withFiles(new SimulatedDisk(new SimulatedDevice()), () => ({
@@ -175,6 +193,7 @@ async function held(options: LogOptions, callers: number) {
       asked++
       lsns.push(await appended)
       wentOn.push(commits.length)
+      for (const until = performance.now() + busyMs; performance.now() < until; );
     }
   })
   await turn()
@@ -226,6 +245,15 @@ t.test('in turns all callers share each commit; at once half of them do', async 
     t.equal(calls() > 0, overlap === 'always', 'the kernel is let go on only where they overlap')
     await end()
   }
+})
+
+t.test('the disk is looked at for each record of callers who take long', async t => {
+  const { log, answer, end, calls } = await held({ overlap: 'always' }, 8, 0.05)
+  for (let i = 0; i < 20; i++) await answer()
+  const before = calls()
+  for (let i = 0; i < 100; i++) log.append(Buffer.alloc(100))
+  t.equal(calls() - before, 100)
+  await end()
 })
 
 t.test('a delay is kept, and a batch stays in one group', async t => {
