@@ -1,7 +1,7 @@
 // Looks for bytes for which framing (native/core) does not keep its promises, with libFuzzer under
 // AddressSanitizer and UndefinedBehaviorSanitizer, and prints what was covered.
 //
-//   node scripts/fuzz-native.mjs [--seconds 60] [--target verify|seal|checksum] [--keep]
+//   node scripts/fuzz-native.mjs [--seconds 60] [--target verify|seal|slices|checksum] [--keep]
 //
 // Each target runs for so many seconds, from the corpus in test/fuzz/corpus and from what earlier runs
 // have found (in build-fuzz). --keep makes a small corpus of all that and keeps it in test/fuzz/corpus,
@@ -13,7 +13,7 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const TARGETS = ['verify', 'seal', 'checksum']
+const TARGETS = ['verify', 'seal', 'slices', 'checksum']
 /** Longer inputs find nothing that these do not, and the corpus is to stay small. */
 const MOST_BYTES = 2048
 const KEPT_BYTES = 64 * 1024

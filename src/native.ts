@@ -117,6 +117,16 @@ export interface Addon {
   detach(buffer: ArrayBuffer): void
   liveMemoryCount(): number
   crc32c(seed: number, bytes: Uint8Array, from: number, to: number): number
+  copySlices(
+    bytes: Uint8Array,
+    limit: number,
+    offset: number,
+    lsn: number,
+    source: Uint8Array,
+    bounds: Uint32Array,
+    count: number,
+    lsns: Float64Array,
+  ): number
   sealGroup(
     bytes: Uint8Array,
     paddedLength: number,

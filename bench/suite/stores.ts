@@ -28,6 +28,8 @@ export type StoreName =
   | 'riolog, busy poll'
   | 'riolog, thread pool'
   | 'riolog, appendBatch'
+  | 'riolog, subarrays'
+  | 'riolog, appendSlices'
   | 'riolog, callbacks'
   | 'node:fs'
   | 'better-sqlite3'
@@ -51,7 +53,9 @@ const STORES: Record<StoreName, (directory: string, peers: Peers) => Promise<Sto
     openRiolog(directory, { recycledSegments: 0, busyPoll: 'always' }),
   'riolog, thread pool': directory =>
     openRiolog(directory, { recycledSegments: 0, engine: 'threadpool' }),
-  'riolog, appendBatch': openBatches,
+  'riolog, appendBatch': directory => openIngesting(directory, 'ingestBatches'),
+  'riolog, subarrays': directory => openIngesting(directory, 'ingestSubarrays'),
+  'riolog, appendSlices': directory => openIngesting(directory, 'ingestSlices'),
   'riolog, callbacks': openCallbacks,
   'node:fs': async directory => {
     mkdirSync(directory, { recursive: true })
@@ -97,6 +101,35 @@ class Riolog implements Store {
     await this.log.flush()
   }
 
+  /** Out of one piece of memory, as a chunk of a file would have them. */
+  async ingestSlices(record: Uint8Array, count: number): Promise<void> {
+    const { memory, bounds } = chunkOf(record, Math.min(BATCH, count))
+    for (let left = count; left > 0; ) {
+      const some = bounds.subarray(0, 2 * left)
+      try {
+        for (; left >= some.length / 2; left -= some.length / 2) this.log.appendSlices(memory, some)
+      } catch (error) {
+        await this.#drained(error)
+      }
+    }
+    await this.log.flush()
+  }
+
+  /** The same one by one, without `appendSlices`. */
+  async ingestSubarrays(record: Uint8Array, count: number): Promise<void> {
+    const { memory, bounds } = chunkOf(record, Math.min(BATCH, count))
+    for (let at = 0, left = count; left > 0; ) {
+      try {
+        for (; left > 0; left--, at = (at + 2) % bounds.length) {
+          this.log.append(memory.subarray(bounds[at], bounds[at + 1]))
+        }
+      } catch (error) {
+        await this.#drained(error)
+      }
+    }
+    await this.log.flush()
+  }
+
   async #drained(error: unknown): Promise<void> {
     if ((error as { code?: string }).code !== 'ERR_RIOLOG_BACKPRESSURE') throw error
     await this.log.drain()
@@ -110,6 +143,13 @@ class Riolog implements Store {
   close(): Promise<void> {
     return this.log.close()
   }
+}
+
+/** So many of a record, one behind the other. */
+function chunkOf(record: Uint8Array, count: number): { memory: Buffer; bounds: Uint32Array } {
+  const memory = Buffer.concat(new Array<Uint8Array>(count).fill(record))
+  const bound = (_: unknown, i: number) => ((i + 1) >> 1) * record.length
+  return { memory, bounds: Uint32Array.from({ length: 2 * count }, bound) }
 }
 
 /** By groups that are no stream: who commits little by little behind them finds files of zeros. */
@@ -139,9 +179,11 @@ async function openTrimmed(directory: string): Promise<Riolog> {
   return store
 }
 
-async function openBatches(directory: string): Promise<Store> {
+type Ingest = 'ingestBatches' | 'ingestSlices' | 'ingestSubarrays'
+
+async function openIngesting(directory: string, way: Ingest): Promise<Store> {
   const store = await openRiolog(directory, { recycledSegments: 0 })
-  store.ingest = store.ingestBatches
+  store.ingest = store[way]
   return store
 }
 

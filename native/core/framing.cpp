@@ -159,6 +159,26 @@ GroupStatus verifyGroup(const uint8_t* bytes, size_t available, Place place, siz
   return future ? GroupStatus::kFuture : GroupStatus::kWhole;
 }
 
+size_t copySlices(uint8_t* group, size_t limit, size_t offset, uint64_t groupLsn,
+                  const uint8_t* source, size_t sourceLength, const uint32_t* bounds, size_t count,
+                  double* lsns) noexcept {
+  if (offset > limit) return 0;
+  for (size_t i = 0; i < count; i++) {
+    const uint32_t from = __atomic_load_n(bounds + 2 * i, __ATOMIC_RELAXED);
+    const uint32_t to = __atomic_load_n(bounds + 2 * i + 1, __ATOMIC_RELAXED);
+    if (from > to || to > sourceLength) return 0;
+    const RecordHeader header{0, to - from, 0};
+    const size_t span = alignUp(kRecordHeaderBytes + size_t{header.length}, kRecordAlignment);
+    if (span > limit - offset) return 0;
+    std::memcpy(group + offset, &header, sizeof header);
+    // An empty array may have no memory at all.
+    if (from < to) std::memcpy(group + offset + kRecordHeaderBytes, source + from, to - from);
+    lsns[i] = static_cast<double>(groupLsn + offset);
+    offset += span;
+  }
+  return offset;
+}
+
 bool sealRecords(uint8_t* bytes, Place place, uint32_t payloadLength, uint32_t expectedRecords,
                  uint32_t* payloadCrc) noexcept {
   const size_t end = kGroupHeaderBytes + size_t{payloadLength};

@@ -93,6 +93,16 @@ enum class RecordStatus : int32_t {
 RecordStatus verifyRecord(const uint8_t* bytes, size_t available, Place place,
                           RecordHeader* header) noexcept;
 
+// Copies records into a group, one behind the other from its byte `offset` on: slices of `source`,
+// whose `bounds` say where each one begins and ends, by turns. Sets their lengths and clears their
+// flags; what else they need is done by sealing. `lsns` is told where each stands, in doubles, as
+// JavaScript has them. Gives the offset behind the last one. 0 when a slice leaves the source, or
+// they leave the `limit` bytes of the group: then those from `offset` on may have been written to.
+// The bounds may change meanwhile, at another thread's hand: each is looked at once.
+size_t copySlices(uint8_t* group, size_t limit, size_t offset, uint64_t groupLsn,
+                  const uint8_t* source, size_t sourceLength, const uint32_t* bounds, size_t count,
+                  double* lsns) noexcept;
+
 // Completes a group in place: `bytes` holds room for the header, then records whose length and
 // flags are set and whose payloads are copied. Writes the records' checksums, zeroes all padding up
 // to `paddedLength` and writes the header. False when the records do not fill `payloadLength`

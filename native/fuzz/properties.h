@@ -14,6 +14,9 @@ const char* verifyProperties(const uint8_t* input, size_t size);
 // Takes the input as what a writer has put together, seals it, and damages what was sealed.
 const char* sealProperties(const uint8_t* input, size_t size);
 
+// Takes the input as slices of some memory, and copies them into a group.
+const char* slicesProperties(const uint8_t* input, size_t size);
+
 // Takes the input as pieces of one run of bytes.
 const char* checksumProperties(const uint8_t* input, size_t size);
 

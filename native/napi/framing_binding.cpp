@@ -69,6 +69,24 @@ Napi::Value verifyRecordAt(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), header.length);
 }
 
+// (bytes, limit, offset, lsn, source, bounds, count, outLsns) -> offset behind the last record; 0
+// when they do not fit
+Napi::Value copySlicesInto(const Napi::CallbackInfo& info) {
+  auto bytes = info[0].As<Napi::Uint8Array>();
+  const size_t limit = info[1].As<Napi::Number>().Uint32Value();
+  const size_t offset = info[2].As<Napi::Number>().Uint32Value();
+  auto source = info[4].As<Napi::Uint8Array>();
+  auto bounds = info[5].As<Napi::Uint32Array>();
+  const size_t count = info[6].As<Napi::Number>().Uint32Value();
+  auto lsns = info[7].As<Napi::Float64Array>();
+  const bool leaves = limit > bytes.ByteLength() || count > lsns.ElementLength() ||
+                      count > bounds.ElementLength() / 2;
+  const size_t end = leaves ? 0
+                            : copySlices(bytes.Data(), limit, offset, toLsn(info[3]), source.Data(),
+                                         source.ByteLength(), bounds.Data(), count, lsns.Data());
+  return Napi::Number::New(info.Env(), static_cast<double>(end));
+}
+
 // (bytes, paddedLength, saltLow, saltHigh, lsn, previousEnd, durableLsn, payloadLength,
 // recordCount, batch, payloadCrc) -> boolean. Without a `payloadCrc` the records are sealed, too.
 Napi::Value sealGroupIn(const Napi::CallbackInfo& info) {
@@ -122,6 +140,7 @@ void exportFraming(Napi::Env env, Napi::Object exports) {
   exports.Set("verifyGroup", Napi::Function::New(env, verifyGroupAt));
   exports.Set("readGroupHeader", Napi::Function::New(env, readGroupHeaderAt));
   exports.Set("verifyRecord", Napi::Function::New(env, verifyRecordAt));
+  exports.Set("copySlices", Napi::Function::New(env, copySlicesInto));
   exports.Set("sealGroup", Napi::Function::New(env, sealGroupIn));
   exports.Set("sealRecords", Napi::Function::New(env, sealRecordsIn));
   exports.Set("crc32c", Napi::Function::New(env, checksum));

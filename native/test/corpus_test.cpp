@@ -50,6 +50,8 @@ TEST("corpus: what is sealed verifies, and damage to it shows") {
   replay("seal", fuzz::sealProperties);
 }
 
+TEST("corpus: slices are copied whole, or refused") { replay("slices", fuzz::slicesProperties); }
+
 TEST("corpus: checksums are those of the portable version") {
   replay("checksum", fuzz::checksumProperties);
 }

@@ -419,5 +419,81 @@ TEST("framing: sealing bounds every record length") {
   }
 }
 
+TEST("framing: slices of memory become records, 500 random ones, and nothing else is touched") {
+  Random random(41);
+  for (int round = 0; round < 500; round++) {
+    Guarded source(random.below(3000));
+    random.fill(source.data(), source.size());
+    const size_t count = random.below(12);
+    std::vector<uint32_t> bounds;
+    size_t end = kGroupHeaderBytes;
+    for (size_t i = 0; i < count; i++) {
+      // They may overlap, be empty, and come in any order.
+      const auto from = random.below(static_cast<uint32_t>(source.size()) + 1);
+      const auto to = from + random.below(static_cast<uint32_t>(source.size()) - from + 1);
+      bounds.push_back(from);
+      bounds.push_back(to);
+      end += alignUp(kRecordHeaderBytes + size_t{to - from}, kRecordAlignment);
+    }
+    Guarded group(end);
+    random.fill(group.data(), group.size());
+    std::vector<uint8_t> header(group.data(), group.data() + kGroupHeaderBytes);
+    std::vector<double> lsns(count);
+    CHECK_EQUAL(copySlices(group.data(), end, kGroupHeaderBytes, kPlace.lsn, source.data(),
+                           source.size(), bounds.data(), count, lsns.data()),
+                end);
+    CHECK(std::memcmp(group.data(), header.data(), header.size()) == 0);
+    // One byte less has no room for the last one.
+    if (count > 0) {
+      CHECK_EQUAL(copySlices(group.data(), end - 1, kGroupHeaderBytes, kPlace.lsn, source.data(),
+                             source.size(), bounds.data(), count, lsns.data()),
+                  size_t{0});
+    }
+    uint32_t crc = 0;
+    const auto payload = static_cast<uint32_t>(end - kGroupHeaderBytes);
+    CHECK(sealRecords(group.data(), kPlace, payload, static_cast<uint32_t>(count), &crc));
+    for (size_t i = 0; i < count; i++) {
+      const auto lsn = static_cast<uint64_t>(lsns[i]);
+      const uint8_t* record = group.data() + (lsn - kPlace.lsn);
+      RecordHeader found{};
+      CHECK_EQUAL(verifyRecord(record, end - (lsn - kPlace.lsn), {kPlace.salt, lsn}, &found),
+                  RecordStatus::kGood);
+      CHECK_EQUAL(found.length, bounds[2 * i + 1] - bounds[2 * i]);
+      CHECK_EQUAL(found.flags, 0U);
+      CHECK(std::memcmp(record + kRecordHeaderBytes, source.data() + bounds[2 * i], found.length) ==
+            0);
+    }
+  }
+}
+
+TEST("framing: slices that leave their memory, their group, or end before they begin") {
+  Guarded source(100);
+  Guarded group(256);
+  const auto copy = [&](std::vector<uint32_t> bounds, size_t limit = 256, size_t offset = 64) {
+    std::vector<double> lsns(bounds.size() / 2);
+    return copySlices(group.data(), limit, offset, 4096, source.data(), source.size(),
+                      bounds.data(), lsns.size(), lsns.data());
+  };
+  CHECK_EQUAL(copy({}), size_t{64});
+  CHECK_EQUAL(copy({100, 100}), size_t{64 + 16});
+  CHECK_EQUAL(copy({0, 100, 40, 100}), size_t{64 + 112 + 72});
+  for (const std::vector<uint32_t>& bounds : {std::vector<uint32_t>{0, 101},
+                                              {101, 101},
+                                              {1, 0},
+                                              {0, UINT32_MAX},
+                                              {UINT32_MAX, 0},
+                                              {UINT32_MAX, UINT32_MAX},
+                                              {0, 10, 99, 101},
+                                              {0, 100, 0, 100}}) {
+    CHECK_EQUAL(copy(bounds), size_t{0});
+  }
+  CHECK_EQUAL(copy({0, 100}, 175), size_t{0});
+  CHECK_EQUAL(copy({0, 100}, 176), size_t{176});
+  CHECK_EQUAL(copy({}, 256, 257), size_t{0});
+  CHECK_EQUAL(copy({0, 0}, 256, 256), size_t{0});
+  CHECK_EQUAL(copy({0, 0}, 256, 257), size_t{0});
+  CHECK_EQUAL(copySlices(group.data(), 256, 64, 0, nullptr, 0, nullptr, 0, nullptr), size_t{64});
+}
+
 }  // namespace
 }  // namespace riolog::test

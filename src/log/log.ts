@@ -37,6 +37,7 @@ import { Retention } from './retention.ts'
 import { ReverseScan } from './reverse-scan.ts'
 import { BatchScan, Scan } from './scan.ts'
 import { SegmentMaker } from './segment-maker.ts'
+import { slicesOf } from './slices.ts'
 import { traced } from './tracing.ts'
 import type { WhenDurable } from './waiters.ts'
 import { Writer } from './writer.ts'
@@ -338,11 +339,33 @@ export class Log {
    * {@link appendDurable} of records that were appended later in the same turn: the order of promises is not
    * that of LSNs.
    */
-  async appendBatchDurable(records: readonly Uint8Array[]): Promise<number[]> {
+  appendBatchDurable(records: readonly Uint8Array[]): Promise<number[]> {
+    return this.#durably(() => this.appendBatch(records))
+  }
+
+  /**
+   * As {@link appendBatch}, of records that are slices of one piece of memory, as an import has them. All of them are copied
+   * by one call of native code, where `append` would want a view of each: that takes half of the time where they are short
+   * (docs/BENCHMARKS.md, ingest). A call of more than one group (`maxGroupBytes`), compression and encryption gain nothing.
+   * @param bounds where each record begins and ends in `bytes`, by turns; slices may overlap, and leave parts out
+   * @returns the LSN of each record
+   * @throws what {@link appendBatch} throws, and ERR_RIOLOG_INVALID_ARGUMENT for a slice that ends before it begins
+   *   or leaves `bytes`; nothing was taken then
+   */
+  appendSlices(bytes: Uint8Array, bounds: Uint32Array): number[] {
+    return this.#openWriter().appendSlices(slicesOf(bytes, bounds))
+  }
+
+  /** As {@link appendBatchDurable}, of slices of one piece of memory ({@link appendSlices}). */
+  appendSlicesDurable(bytes: Uint8Array, bounds: Uint32Array): Promise<number[]> {
+    return this.#durably(() => this.appendSlices(bytes, bounds))
+  }
+
+  async #durably(append: () => number[]): Promise<number[]> {
     for (;;) {
       let lsns: number[]
       try {
-        lsns = this.appendBatch(records)
+        lsns = append()
       } catch (error) {
         if ((error as { code?: unknown }).code !== 'ERR_RIOLOG_BACKPRESSURE') throw error
         await this.drain()

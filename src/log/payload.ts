@@ -16,7 +16,7 @@ export interface Payload {
 }
 
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype)
-const { isUint8Array } = types
+const { isUint8Array, isUint32Array } = types
 
 /** A method that takes its `this` as the first argument. */
 function uncurried<T>(method: unknown): T {
@@ -52,4 +52,12 @@ export function ownBytes(bytes: Uint8Array): Payload {
 /** The same bytes as an array that runs no code of the caller's. */
 export function viewOf(payload: Payload): Uint8Array {
   return new Uint8Array(bufferOf(payload), offsetOf(payload), lengthOf(payload))
+}
+
+/** The same of 32-bit integers. @throws ERR_RIOLOG_INVALID_ARGUMENT when they are none */
+export function wordsOf(words: unknown, what: string): Uint32Array {
+  if (!isUint32Array(words)) throw invalidArgument(`${what} must be a Uint32Array`)
+  // The functions of %TypedArray% take each kind of them; a length is in elements.
+  const array = words as unknown as Payload
+  return new Uint32Array(bufferOf(array), offsetOf(array), lengthOf(array))
 }

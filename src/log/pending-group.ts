@@ -1,9 +1,11 @@
 /** A group on its way to the disk: filled by append, sealed when it is submitted, kept until durable. */
 import { performance } from 'node:perf_hooks'
+import { invalidArgument } from '../errors.ts'
 import { alignUp, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, recordSpan } from '../segment/format.ts'
 import {
   BATCH_NONE,
   claimedLength,
+  copySlices,
   flagsOf,
   RECORD_CONTINUATION,
   RECORD_GOES_ON,
@@ -16,7 +18,11 @@ import type { CommitWay } from './commit-way.ts'
 import type { Fragments } from './fragments.ts'
 import type { LiveSegment } from './live-chain.ts'
 import { copyTo, type Payload } from './payload.ts'
+import type { Slices } from './slices.ts'
 import type { Waiters } from './waiters.ts'
+
+/** LSNs, on their way from native code: a typed array of its own for each call is memory that only the collector gives back. */
+let places = new Float64Array(1024)
 
 export class PendingGroup {
   readonly arena: Arena
@@ -91,6 +97,33 @@ export class PendingGroup {
     this.count++
     if ((flags & RECORD_CONTINUATION) === 0) this.begun++
     return this.lsn + at
+  }
+
+  /**
+   * The same for many records at once; returns the LSN of each.
+   * @throws ERR_RIOLOG_INVALID_ARGUMENT when they are not what they were by now; nothing was taken then
+   */
+  addSlices({ bytes, bounds, count, length, span }: Slices): number[] {
+    if (places.length < count) places = new Float64Array(2 * count)
+    const end = copySlices(
+      this.bytes,
+      this.#limit,
+      this.fill,
+      this.lsn,
+      bytes,
+      bounds,
+      count,
+      places,
+    )
+    if (end !== this.fill + span) throw invalidArgument('the slices changed while they were copied')
+    if (this.count === 0) this.openedAt = performance.now()
+    this.recordBytes += length
+    this.fill = end
+    this.count += count
+    this.begun += count
+    const lsns = new Array<number>(count)
+    for (let i = 0; i < count; i++) lsns[i] = places[i]
+    return lsns
   }
 
   end(alignment: number): number {

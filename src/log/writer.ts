@@ -30,6 +30,7 @@ import { PendingGroup, readPending } from './pending-group.ts'
 import type { DeadSegment } from './recycle-pool.ts'
 import type { SegmentMaker } from './segment-maker.ts'
 import { SegmentSupply } from './segment-supply.ts'
+import { payloadsOf, type Slices } from './slices.ts'
 import type { WhenDurable } from './waiters.ts'
 import { type WaitingAppend, WaitingRoom } from './waiting-room.ts'
 
@@ -230,14 +231,26 @@ export class Writer {
       throw this.#noRoom()
     }
     // What stands in one group is found as a whole, or not at all.
-    const group = this.#room.hasAppends ? undefined : this.#groupFor(span)
-    if (group === undefined) throw this.#noRoom()
+    const group = this.#groupInTurn(span)
     const lsns = new Array<number>(bytes.length)
     this.#wholly(() => {
       for (let i = 0; i < bytes.length; i++) {
         lsns[i] = this.#add(group, bytes[i], lengths[i], flags?.[i] ?? 0)
       }
     })
+    this.#queue.cutSoon()
+    return lsns
+  }
+
+  /** The same for slices of one piece of memory. */
+  appendSlices(slices: Slices): number[] {
+    const { count, length, span } = slices
+    const most = this.#groupLimit - GROUP_HEADER_BYTES
+    if (count === 0 || length > most || span > most || !this.#parts.codec.isPlain) {
+      return this.appendBatch(payloadsOf(slices))
+    }
+    this.#queue.beforeAppend()
+    const lsns = this.#groupInTurn(span).addSlices(slices)
     this.#queue.cutSoon()
     return lsns
   }
@@ -357,6 +370,16 @@ export class Writer {
     const limit = Math.min(most, this.#roomBehind(lsn))
     const group = new PendingGroup(arena, this.#current.segment, lsn, from, limit)
     this.#queue.begin(group)
+    return group
+  }
+
+  /**
+   * The same unless others wait for room.
+   * @throws ERR_RIOLOG_BACKPRESSURE, ERR_RIOLOG_NO_SPACE
+   */
+  #groupInTurn(spanBytes: number): PendingGroup {
+    const group = this.#room.hasAppends ? undefined : this.#groupFor(spanBytes)
+    if (group === undefined) throw this.#noRoom()
     return group
   }
 

@@ -88,6 +88,25 @@ export function readGroupHeader(
   return good ? takeFields() : undefined
 }
 
+/**
+ * Copies `count` slices of `source` into a group as records without flags, from its byte `offset` on, and tells `lsns`
+ * where each stands. Returns the offset behind the last record; 0 when they leave `source`, `bounds`, `lsns` or the `limit`.
+ * @param lsn the group's own
+ * @param bounds where each begins and ends, by turns
+ */
+export function copySlices(
+  bytes: Uint8Array,
+  limit: number,
+  offset: number,
+  lsn: number,
+  source: Uint8Array,
+  bounds: Uint32Array,
+  count: number,
+  lsns: Float64Array,
+): number {
+  return addon().copySlices(bytes, limit, offset, lsn, source, bounds, count, lsns)
+}
+
 export interface SealedFields extends GroupInfo {
   readonly salt: Salt
 }

@@ -246,8 +246,9 @@ export class Callers {
     const batch = made.map(({ entry }) => entry)
     const hasGetters = random.chance(0.1)
     const records = made.map(({ data }) => (hasGetters ? this.withGetter(data, random) : data))
+    const inOnePiece = !hasGetters && random.chance(0.5)
     try {
-      const lsns = log.appendBatch(records)
+      const lsns = inOnePiece ? appendSlices(log, records) : log.appendBatch(records)
       for (const [i, entry] of batch.entries()) {
         history.place(entry, lsns[i])
         entry.batch = batch
@@ -453,6 +454,12 @@ type Action = (callers: Callers, log: Log, random: Random) => void
 
 const times = (count: number, act: () => void) => {
   for (let i = 0; i < count; i++) act()
+}
+
+function appendSlices(log: Log, records: readonly Uint8Array[]): number[] {
+  let end = 0
+  const bounds = records.flatMap(({ length }) => [end, (end += length)])
+  return log.appendSlices(Buffer.concat(records), Uint32Array.from(bounds))
 }
 
 /** What is done, and how often beside the others. */

@@ -223,6 +223,18 @@ const commands: Record<string, Command> = {
     const data = Array.from({ length: b % 14 }, (_, i) => world.payload(((a + i) % 2000) * 143 + 1))
     world.add(await untilTaken(world, () => world.log.appendBatch(data)), data)
   },
+  async appendSlices(world, a, b) {
+    const data = Array.from({ length: b % 14 }, (_, i) => world.payload(((a + i) % 2000) * 143 + 1))
+    // Behind each other, with a byte between.
+    const memory = Buffer.concat(data.flatMap(each => [each, Buffer.of(10)]))
+    const bounds = new Uint32Array(2 * data.length)
+    for (let i = 0, at = 0; i < data.length; i++, at++) {
+      bounds[2 * i] = at
+      at += data[i].length
+      bounds[2 * i + 1] = at
+    }
+    world.add(await untilTaken(world, () => world.log.appendSlices(memory, bounds)), data)
+  },
   async flush(world) {
     const end = await world.log.flush()
     const last = world.known.at(-1)

@@ -40,6 +40,8 @@ const WAYS = {
   appendDurable: (log: Log) => log.appendDurable(Buffer.from('beside')).then(() => 'taken'),
   appendBatchDurable: (log: Log) =>
     log.appendBatchDurable([Buffer.from('beside'), Buffer.from('beside')]).then(() => 'taken'),
+  appendSlicesDurable: (log: Log) =>
+    log.appendSlicesDurable(Buffer.from('besides'), Uint32Array.of(0, 6, 0, 6)).then(() => 'taken'),
   drain: (log: Log) => log.drain().then(() => 'room'),
 }
 

@@ -5,6 +5,7 @@ import { Log } from '../../src/log/log.ts'
 import { openSimulated, recordsOf } from '../support/simulated.ts'
 
 const ONE = Buffer.from('one')
+const HALVES = Uint32Array.of(0, 2, 2, 3)
 
 interface State {
   readonly name: string
@@ -126,6 +127,8 @@ const OPERATIONS: readonly Operation[] = [
   ['appendDurable', WRITES, log => log.appendDurable(ONE)],
   ['appendBatch', AT_ONCE, log => log.appendBatch([ONE, ONE])],
   ['appendBatchDurable', WRITES, log => log.appendBatchDurable([ONE, ONE])],
+  ['appendSlices', AT_ONCE, log => log.appendSlices(ONE, HALVES)],
+  ['appendSlicesDurable', WRITES, log => log.appendSlicesDurable(ONE, HALVES)],
   ['flush', WRITES, log => log.flush()],
   ['flushSync', WRITES, log => log.flushSync()],
   ['drain', WRITES, log => log.drain()],

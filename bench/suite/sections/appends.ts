@@ -48,6 +48,8 @@ function writeAndSync(setup: Setup): Contender {
   }))
 }
 
+const INGESTING = ['riolog, appendBatch', 'riolog, subarrays', 'riolog, appendSlices'] as const
+
 export const ingest = (setup: Setup) =>
   function* (): Iterable<Case> {
     const part = setup.options.quick ? 4 : 1
@@ -56,7 +58,7 @@ export const ingest = (setup: Setup) =>
       [1024, 100_000],
     ]) {
       const records = most / part
-      const stores = [...STORES, 'riolog, appendBatch'] as const
+      const stores = [...STORES, ...INGESTING] as const
       const contenders = all(setup, bytes, { kind: 'ingest', records }, stores)
       yield { title: `${records} x ${bytes} B`, parameters: { records, bytes }, contenders }
     }
