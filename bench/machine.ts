@@ -12,6 +12,8 @@ export interface Machine {
   readonly cpu: string
   readonly cpus: number
   readonly memoryGiB: number
+  /** Whether all memory may lie in huge pages (`always`), or what asks for it (`madvise`). */
+  readonly hugePages: string
   readonly fileSystem: string
   readonly device: string
   /** What the device says of itself, where it does. */
@@ -40,11 +42,17 @@ export function machineOf(folder: string): Machine {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cpus: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
+    hugePages: chosenOf('/sys/kernel/mm/transparent_hugepage/enabled'),
     fileSystem,
     device,
     deviceModel: attributeOf(device, 'device/model'),
     writeCache: attributeOf(device, 'queue/write_cache'),
   }
+}
+
+/** The word in brackets, as in `always [madvise] never`. */
+function chosenOf(path: string): string {
+  return (existsSync(path) && /\[(.*)\]/.exec(readFileSync(path, 'utf8'))?.[1]) || 'unknown'
 }
 
 function attributeOf(device: string, name: string): string {

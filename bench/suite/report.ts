@@ -47,7 +47,10 @@ function headerOf({ started, minutes, again, options, machine, versions }: Resul
     ['', ''],
     ['kernel', `Linux ${machine.kernel}`],
     ['Node', machine.node],
-    ['CPU', `${machine.cpus} of ${machine.cpu}, ${machine.memoryGiB} GiB of memory`],
+    [
+      'CPU',
+      `${machine.cpus} of ${machine.cpu}, ${machine.memoryGiB} GiB of memory, huge pages: ${machine.hugePages}`,
+    ],
     [
       'disk',
       `${machine.fileSystem} on ${machine.device}, model ${machine.deviceModel}, write cache: ${machine.writeCache}`,
