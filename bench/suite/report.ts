@@ -15,7 +15,7 @@ import { type Results, withCasesOf } from './results.ts'
 import type { SectionName } from './sections/index.ts'
 import { markdown, tableOf } from './tables.ts'
 import { verdicts } from './targets.ts'
-import { ROUND_WARM_UP_MS } from './usage.ts'
+import { ROUND_WARM_UP_MS, warmUpMs } from './usage.ts'
 import { VIEWS } from './views.ts'
 
 export async function writeReport(results: Results, folder: string): Promise<void> {
@@ -67,7 +67,7 @@ function headerOf({ started, minutes, again, options, machine, versions }: Resul
   return [
     '# Benchmarks',
     `Written by \`npm run bench\` (${size}${rounds} rounds of ${milliseconds} ms); do not edit. The databases are installed by \`npm install --prefix bench/peers\`.`,
-    'Each contender runs in a process of its own, is warmed up, and is measured in turns with the others; each round ' +
+    `Each contender runs in a process of its own, is warmed up for ${warmUpMs(milliseconds) / 1000} s, since V8 optimizes for so long, and is measured in turns with the others; each round ` +
       `begins with ${ROUND_WARM_UP_MS} ms of the same work that do not count, since a process that has waited is slow at first. ` +
       'In each round all begin on the same CPU, in the next round on the next one, and are free to go from there (fio is held): ' +
       'a commit is a chain of wake-ups, and takes up to twice as long where they cross CPUs. Figures are medians of the rounds, and ratios are medians of the ratios of each round, with quartiles in brackets: the ' +

@@ -5,7 +5,7 @@ import { arrivals, runOpenLoop } from '../../open-loop.ts'
 import { Peers } from '../../peers/load.ts'
 import type { Session } from '../contender.ts'
 import { openStore, type Store, type StoreName } from '../stores.ts'
-import { measured, type Outcome, quiet, ROUND_WARM_UP_MS } from '../usage.ts'
+import { measured, type Outcome, quiet, ROUND_WARM_UP_MS, warmUpMs } from '../usage.ts'
 
 export type Load =
   | { kind: 'closed'; callers: number; milliseconds: number }
@@ -22,8 +22,6 @@ export interface AppendSettings {
   readonly stat: string | undefined
 }
 
-/** Before a round counts, so that what is measured is compiled code. */
-const WARM_UP_MS = 300
 const WARM_UP_CALLERS = 64
 /** Of them together, at a time. */
 const WARM_UP_BYTES = 2 << 20
@@ -65,7 +63,7 @@ async function warmUp(store: Store, bytes: number, load: Load, latencies: Latenc
   // Many of them even where one is measured: code is compiled by calls, not by time.
   const many = Math.min(WARM_UP_CALLERS, Math.ceil(WARM_UP_BYTES / bytes))
   const callers = Math.max(load.kind === 'closed' ? load.callers : 0, many)
-  await closedLoop(store, bytes, callers, WARM_UP_MS, latencies)
+  await closedLoop(store, bytes, callers, warmUpMs(load.milliseconds), latencies)
 }
 
 function closedLoop(

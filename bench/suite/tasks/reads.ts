@@ -4,7 +4,7 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { Log } from 'riolog'
 import { Latencies } from '../../latencies.ts'
 import type { Session } from '../contender.ts'
-import { measured, type Outcome, ROUND_WARM_UP_MS } from '../usage.ts'
+import { measured, type Outcome, ROUND_WARM_UP_MS, warmUpMs } from '../usage.ts'
 
 export interface ReadSettings {
   readonly directory: string
@@ -12,8 +12,6 @@ export interface ReadSettings {
   readonly records: number
   readonly load: 'scan' | 'scanBatches' | { depth: number; milliseconds: number; seed: number }
 }
-
-const WARM_UP_MS = 300
 
 export async function startReads({ directory, bytes, records, load }: ReadSettings) {
   const log = await Log.open(directory)
@@ -31,7 +29,7 @@ export async function startReads({ directory, bytes, records, load }: ReadSettin
   if (load !== 'scan' && load !== 'scanBatches') {
     const { depth, milliseconds, seed } = load
     const read = (ms: number, from: number) => readAtRandom(log, lsns, bytes, depth, ms, from)
-    await read(WARM_UP_MS, seed - 1)
+    await read(warmUpMs(milliseconds), seed - 1)
     return session(
       round => read(ROUND_WARM_UP_MS, seed - 2 - round),
       round => read(milliseconds, seed + round),

@@ -4,7 +4,7 @@ import { Latencies } from '../../latencies.ts'
 import { Peers } from '../../peers/load.ts'
 import type { Session } from '../contender.ts'
 import { type KvStore, type KvStoreName, openKvStore } from '../kv-stores.ts'
-import { measured, type Outcome, quiet, ROUND_WARM_UP_MS } from '../usage.ts'
+import { measured, type Outcome, quiet, ROUND_WARM_UP_MS, warmUpMs } from '../usage.ts'
 import { Chooser, type Distribution, kindOf, type Workload, Zipfian } from '../workloads.ts'
 
 export interface YcsbSettings {
@@ -21,7 +21,8 @@ export interface YcsbSettings {
   readonly milliseconds: number
 }
 
-const WARM_UP_MS = 500
+/** Its rounds are twice as long as others. */
+const WARM_UP_PART = 1 / 2
 const SCAN_MAX = 100
 const LOADED_TOGETHER = 1000
 /** Made ahead: to make one takes a tenth of what the fastest store takes to keep it. */
@@ -32,7 +33,7 @@ export async function startYcsb(settings: YcsbSettings): Promise<Session> {
   const store = await openKvStore(name, directory, new Peers(root))
   const run = new Run(store, settings)
   await run.load()
-  await run.measure(WARM_UP_MS)
+  await run.measure(WARM_UP_PART * warmUpMs(milliseconds))
   await quiet()
   return {
     measure: async () => {
