@@ -1,7 +1,7 @@
 /** `riolog cat` and `riolog tail`: the durable records of the log to standard output. */
 import { type Command, Option } from 'commander'
 import { Log } from '../index.ts'
-import type { LogRecord } from '../log/record.ts'
+import type { LogRecord } from '../log/records/record.ts'
 import { FRAMINGS, type Framing, frame } from './framing.ts'
 import { addKeys, encryptionOptions, type KeyOptions } from './keys.ts'
 import { Output } from './output.ts'

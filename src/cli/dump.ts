@@ -1,7 +1,12 @@
 /** `riolog dump`: segments, groups and records as the files hold them, whole or damaged. */
 import type { Command } from 'commander'
-import { Codec } from '../log/codec.ts'
-import type { StoredBytes, Surveyed, SurveyedGroup, SurveyedSegment } from '../log/survey.ts'
+import { Codec } from '../log/records/codec.ts'
+import type {
+  StoredBytes,
+  Surveyed,
+  SurveyedGroup,
+  SurveyedSegment,
+} from '../log/recovery/survey.ts'
 import {
   RECORD_COMPRESSED,
   RECORD_CONTINUATION,

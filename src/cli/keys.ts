@@ -5,8 +5,8 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { type Command, CommanderError } from 'commander'
 import { fromNodeError, invalidArgument, SystemError } from '../errors.ts'
-import { type EncryptionOptions, KEY_BYTES } from '../log/encryption.ts'
 import type { LogOptions } from '../log/options.ts'
+import { type EncryptionOptions, KEY_BYTES } from '../log/records/encryption.ts'
 
 /** Of those commands that read or write records. */
 export interface KeyOptions {

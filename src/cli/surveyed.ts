@@ -1,7 +1,7 @@
 /** What the commands share that look at the files of a log themselves. */
 import { chooseDisk } from '../disk/choose.ts'
 import { CorruptionError } from '../errors.ts'
-import { type Hole, Survey } from '../log/survey.ts'
+import { type Hole, Survey } from '../log/recovery/survey.ts'
 import { checkFormat } from '../segment/format.ts'
 import { showProgress, Tally } from './progress.ts'
 

@@ -9,6 +9,9 @@ import type { BusyPoll } from '../busy-poll.ts'
 import type { NativeMemory } from '../native.ts'
 import type { Clock } from './clock.ts'
 
+/** A device writes a sector whole or not at all, so each header of a log fits into one. */
+export const SECTOR_BYTES = 512
+
 /** How a disk is reached; `simulated` is the one of `riolog/crash`. */
 export type EngineName = 'uring' | 'threadpool' | 'simulated'
 

@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { errnoName, fromNodeError, SystemError } from '../errors.ts'
 import { addon } from '../native.ts'
 import { alignmentOf, DEFAULT_ALIGNMENT } from '../ring/direct-alignment.ts'
-import { KIB } from '../segment/format.ts'
+import { KIB } from '../units.ts'
 import type { DiskBuffer, DiskDirectory, DiskFile, OpenHow, SyncMode } from './disk.ts'
 
 /** FileCall::Kind in native/core/files.h */

@@ -13,7 +13,7 @@ import {
 } from '../ring/abi.ts'
 import { PlainOperation } from '../ring/operation.ts'
 import { RequestQueue } from '../ring/request-queue.ts'
-import { KIB } from '../segment/format.ts'
+import { KIB } from '../units.ts'
 import { SYSTEM_CLOCK } from './clock.ts'
 import type { Disk, DiskBuffer, DiskDirectory, SyncMode } from './disk.ts'
 import { makeDirectories, PosixDirectory, PosixFile, progress, resumeAt } from './posix.ts'

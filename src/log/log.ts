@@ -2,27 +2,29 @@ import { chooseDisk } from '../disk/choose.ts'
 import type { Disk, EngineName } from '../disk/disk.ts'
 import { invalidArgument, logClosed, type PoisonedError, RiologError } from '../errors.ts'
 import { checkFormat } from '../segment/format.ts'
-import { Codec } from './codec.ts'
-import { type CommitReport, CommitWayChoice } from './commit-way.ts'
-import { Follower } from './follower.ts'
+import { type CommitReport, CommitWayChoice } from './commit/commit-way.ts'
+import { type Limits, limitsOf } from './commit/limits.ts'
+import { slicesOf } from './commit/slices.ts'
+import type { WhenDurable } from './commit/waiters.ts'
+import { Writer } from './commit/writer.ts'
 import { guarded } from './guarded-logger.ts'
-import { type Limits, limitsOf } from './limits.ts'
-import type { LiveSegment } from './live-chain.ts'
-import type { Manifest } from './manifest.ts'
 import type { LogMetrics } from './metrics.ts'
+import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
+import type { Pin, PinOptions } from './pins.ts'
+import { Follower } from './reading/follower.ts'
+import { Reader } from './reading/reader.ts'
+import { ReverseScan } from './reading/reverse-scan.ts'
+import { BatchScan, Scan } from './reading/scan.ts'
+import { Codec } from './records/codec.ts'
+import { type Payload, payloadOf } from './records/payload.ts'
+import type { LogRecord } from './records/record.ts'
 import {
   closeOpened,
   type Opened,
   openForReading,
   openForWriting,
   type RecoveryReport,
-} from './opening.ts'
-import { type CheckedOptions, checkOptions, type LogOptions } from './options.ts'
-import { type Payload, payloadOf } from './payload.ts'
-import type { Pin, PinOptions } from './pins.ts'
-import { Reader } from './reader.ts'
-import type { LogRecord } from './record.ts'
-import { RecyclePool } from './recycle-pool.ts'
+} from './recovery/opening.ts'
 import type { RawChunk } from './replication/raw-chunk.ts'
 import { RawReader } from './replication/raw-reader.ts'
 import {
@@ -34,13 +36,11 @@ import {
   type SealedSegment,
 } from './replication/source.ts'
 import { Retention } from './retention.ts'
-import { ReverseScan } from './reverse-scan.ts'
-import { BatchScan, Scan } from './scan.ts'
-import { SegmentMaker } from './segment-maker.ts'
-import { slicesOf } from './slices.ts'
+import type { LiveSegment } from './segments/live-chain.ts'
+import type { Manifest } from './segments/manifest.ts'
+import { RecyclePool } from './segments/recycle-pool.ts'
+import { SegmentMaker } from './segments/segment-maker.ts'
 import { traced } from './tracing.ts'
-import type { WhenDurable } from './waiters.ts'
-import { Writer } from './writer.ts'
 
 /** How often a read-only log looks for more, in milliseconds. */
 const POLL_MS = 20

@@ -4,11 +4,10 @@ import { RiologError } from '../errors.ts'
 import {
   DEFAULT_SEGMENT_SIZE,
   isPowerOfTwo,
-  KIB,
   MAX_SEGMENT_SIZE,
-  MIB,
   MIN_SEGMENT_SIZE,
 } from '../segment/format.ts'
+import { KIB, MIB } from '../units.ts'
 
 /** The options of `Log.open`. Another name than these, or a value out of range, is ERR_RIOLOG_INVALID_OPTION. */
 export interface LogOptions {

@@ -1,11 +1,11 @@
 /** What a log gives up: trims and rewinds, one at a time, the pins that hold trims back, and files that are dead then. */
 import { RiologError } from '../errors.ts'
-import { deadOf, type LiveChain } from './live-chain.ts'
-import type { ManifestFile } from './manifest-file.ts'
+import type { Writer } from './commit/writer.ts'
 import { type Pin, Pins } from './pins.ts'
-import type { Reader } from './reader.ts'
-import type { DeadSegment, RecyclePool } from './recycle-pool.ts'
-import type { Writer } from './writer.ts'
+import type { Reader } from './reading/reader.ts'
+import { deadOf, type LiveChain } from './segments/live-chain.ts'
+import type { ManifestFile } from './segments/manifest-file.ts'
+import type { DeadSegment, RecyclePool } from './segments/recycle-pool.ts'
 
 export interface RetentionParts {
   readonly writer: Writer

@@ -1,4 +1,5 @@
 import { allocate, type NativeMemory } from '../native.ts'
+import { KIB } from '../units.ts'
 
 /** A piece of native memory, for arguments that the kernel reads or writes and for copies of bytes. */
 export interface Block {
@@ -21,7 +22,6 @@ interface SizeClass {
   readonly free: Block[]
 }
 
-const KIB = 1024
 /** [bytes of a block, bytes of the allocation it is cut from, free blocks kept] */
 const CLASSES: readonly (readonly [number, number, number])[] = [
   [512, 64 * KIB, Infinity],

@@ -2,15 +2,12 @@
  * The constants of the on-disk format, and the arithmetic of places. docs/FORMAT.md is the
  * specification; native/core/framing.h holds the same numbers for groups and records.
  */
+import { SECTOR_BYTES } from '../disk/disk.ts'
 import { addon } from '../native.ts'
+import { KIB, MIB } from '../units.ts'
 
 export const FORMAT_VERSION = 1
 
-export const KIB = 1024
-export const MIB = 1024 * KIB
-
-/** A device writes a sector whole or not at all, so each header fits into one. */
-export const SECTOR_BYTES = 512
 /** A, the boundary of groups and header blocks: fixed when a log is created. */
 export const MIN_ALIGNMENT = 4096
 export const MAX_ALIGNMENT = 64 * KIB

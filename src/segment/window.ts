@@ -1,7 +1,8 @@
 /** Large aligned reads of a file, so that walking its groups costs few system calls. */
 import { allocateBuffer, borrowBuffer, renewBuffer, returnBuffer } from '../disk/buffer.ts'
 import type { DiskBuffer, DiskFile } from '../disk/disk.ts'
-import { alignDown, alignUp, MAX_ALIGNMENT, MIB } from './format.ts'
+import { MIB } from '../units.ts'
+import { alignDown, alignUp, MAX_ALIGNMENT } from './format.ts'
 import {
   type GroupFinding,
   type GroupInfo,

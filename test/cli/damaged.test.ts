@@ -4,7 +4,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, unlinkSync, writeFileSyn
 import { join } from 'node:path'
 import t from 'tap'
 import { Log } from '../../src/index.ts'
-import { COPY_AT } from '../../src/log/manifest.ts'
+import { COPY_AT } from '../../src/log/segments/manifest.ts'
 import { type Test, temporaryDirectory } from '../support/engines.ts'
 import { jsonOf, linesOf, type Ran, riolog } from './command.ts'
 

@@ -3,7 +3,7 @@
  * headers are made to fit in half of the cases, so that what reads behind them is reached. Those of records
  * never are: whoever can forge these can show any record.
  */
-import { COPY_AT, MANIFEST_NAME } from '../../src/log/manifest.ts'
+import { COPY_AT, MANIFEST_NAME } from '../../src/log/segments/manifest.ts'
 import { addon } from '../../src/native.ts'
 import { segmentName } from '../../src/segment/format.ts'
 import type { Random } from '../support/random.ts'

@@ -4,10 +4,10 @@
  */
 import t from 'tap'
 import { SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
-import { COPY_AT, MANIFEST_NAME } from '../../src/log/manifest.ts'
 import { checkReplicaOptions } from '../../src/log/options.ts'
+import { Survey } from '../../src/log/recovery/survey.ts'
 import { Replica } from '../../src/log/replication/replica.ts'
-import { Survey } from '../../src/log/survey.ts'
+import { COPY_AT, MANIFEST_NAME } from '../../src/log/segments/manifest.ts'
 import { addon } from '../../src/native.ts'
 import { chooseSeed } from '../support/random.ts'
 import { makeOriginals } from './originals.ts'

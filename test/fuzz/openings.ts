@@ -1,10 +1,10 @@
 /** Each way to open a directory and to read what is there. What comes out is a record of the original, or an error. */
 import type { Disk } from '../../src/disk/disk.ts'
-import { Codec } from '../../src/log/codec.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, checkReplicaOptions } from '../../src/log/options.ts'
+import { Codec } from '../../src/log/records/codec.ts'
+import { Survey, survivors } from '../../src/log/recovery/survey.ts'
 import { Replica } from '../../src/log/replication/replica.ts'
-import { Survey, survivors } from '../../src/log/survey.ts'
 import type { Random } from '../support/random.ts'
 import { isCoded, type Original } from './originals.ts'
 

@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { SYSTEM_CLOCK } from '../../src/disk/clock.ts'
-import { IdleStamp } from '../../src/log/idle-stamp.ts'
+import { IdleStamp } from '../../src/log/segments/idle-stamp.ts'
 import { onEachEngine, temporaryDirectory } from '../support/engines.ts'
 
 const CHILD = fileURLToPath(new URL('children/idle.ts', import.meta.url))

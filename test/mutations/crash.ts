@@ -1,13 +1,13 @@
 /** Safeguards of the log, of which each is missed by the crash harness when it is taken out. */
 import type { Mutation } from './mutation.ts'
 
-const queue = 'src/log/commit-queue.ts'
-const recovery = 'src/log/recovery.ts'
-const opening = 'src/log/opening.ts'
-const maker = 'src/log/segment-maker.ts'
-const manifest = 'src/log/manifest-file.ts'
-const writer = 'src/log/writer.ts'
-const current = 'src/log/current-segment.ts'
+const queue = 'src/log/commit/commit-queue.ts'
+const recovery = 'src/log/recovery/verdict.ts'
+const opening = 'src/log/recovery/opening.ts'
+const maker = 'src/log/segments/segment-maker.ts'
+const manifest = 'src/log/segments/manifest-file.ts'
+const writer = 'src/log/commit/writer.ts'
+const current = 'src/log/commit/current-segment.ts'
 const tests: readonly string[] = []
 
 const power = { faults: 'none', runs: 8000 }
@@ -41,7 +41,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'salt: { low: 1, high: 1 },',
     tests,
     hunt: power,
-    elsewhere: ['test/log/codec.test.ts'],
+    elsewhere: ['test/log/records/codec.test.ts'],
   },
   {
     rule: 'previous-end check',
@@ -51,7 +51,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'group !== undefined',
     tests,
     hunt: medium,
-    elsewhere: ['test/log/recovery.test.ts'],
+    elsewhere: ['test/log/recovery/recovery.test.ts'],
   },
   {
     rule: 'batch flags',
@@ -181,7 +181,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'group.seal(0, this.#alignment)',
     tests,
     hunt: medium,
-    elsewhere: ['test/log/recovery.test.ts'],
+    elsewhere: ['test/log/recovery/recovery.test.ts'],
   },
   {
     rule: 'manifest two copies',
@@ -209,7 +209,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'if (!isThere && length < 0) throw',
     tests,
     hunt: { faults: 'lost-write,misdirected-write', runs: 400_000 },
-    elsewhere: ['test/log/manifest-read-back.test.ts'],
+    elsewhere: ['test/log/segments/manifest-read-back.test.ts'],
   },
   {
     rule: 'pinned',
@@ -219,7 +219,7 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'floor: verdict.end, pinned: false',
     tests,
     hunt: power,
-    elsewhere: ['test/log/recovery.test.ts'],
+    elsewhere: ['test/log/recovery/recovery.test.ts'],
   },
   {
     rule: 'trim',
@@ -238,6 +238,6 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'oldest.besideUpTo === 0',
     tests,
     hunt: { faults: 'eio,canceled', runs: 20_000 },
-    elsewhere: ['test/log/commit-modes.test.ts'],
+    elsewhere: ['test/log/commit/commit-modes.test.ts'],
   },
 ]

@@ -1,29 +1,29 @@
 /** What the log loses when one of its safeguards is taken out: recycling, a disk that never answers, the ways to commit. */
 import type { Mutation } from './mutation.ts'
 
-const tests = ['test/log/recycle.test.ts']
-const stuck = ['test/log/stuck.test.ts']
-const modes = ['test/log/commit-modes.test.ts']
-const trial = ['test/log/trial.test.ts']
-const overlap = ['test/log/overlap.test.ts']
-const sync = ['test/log/commit-way.test.ts']
+const tests = ['test/log/segments/recycle.test.ts']
+const stuck = ['test/log/commit/stuck.test.ts']
+const modes = ['test/log/commit/commit-modes.test.ts']
+const trial = ['test/log/commit/trial.test.ts']
+const overlap = ['test/log/commit/overlap.test.ts']
+const sync = ['test/log/commit/commit-way.test.ts']
 const poll = ['test/busy-poll.test.ts']
-const atOnce = ['test/log/at-once.test.ts']
-const wholeBatches = ['test/log/whole-batches.test.ts']
-const batches = ['test/log/batches.test.ts']
-const whileTold = ['test/log/while-told.test.ts']
-const makingUp = ['test/log/making-up.test.ts']
+const atOnce = ['test/log/commit/at-once.test.ts']
+const wholeBatches = ['test/log/commit/whole-batches.test.ts']
+const batches = ['test/log/reading/batches.test.ts']
+const whileTold = ['test/log/commit/while-told.test.ts']
+const makingUp = ['test/log/segments/making-up.test.ts']
 const kills = ['test/kill/kill.test.ts']
-const health = 'src/log/health.ts'
-const queue = 'src/log/commit-queue.ts'
-const choice = 'src/log/commit-way.ts'
-const scan = 'src/log/scan.ts'
-const current = 'src/log/current-segment.ts'
-const writer = 'src/log/writer.ts'
-const supply = 'src/log/segment-supply.ts'
-const waiters = 'src/log/waiters.ts'
-const pool = 'src/log/recycle-pool.ts'
-const payload = 'src/log/payload.ts'
+const health = 'src/log/commit/health.ts'
+const queue = 'src/log/commit/commit-queue.ts'
+const choice = 'src/log/commit/commit-way.ts'
+const scan = 'src/log/reading/scan.ts'
+const current = 'src/log/commit/current-segment.ts'
+const writer = 'src/log/commit/writer.ts'
+const supply = 'src/log/segments/segment-supply.ts'
+const waiters = 'src/log/commit/waiters.ts'
+const pool = 'src/log/segments/recycle-pool.ts'
+const payload = 'src/log/records/payload.ts'
 const meanwhile = ['test/log/meanwhile.test.ts']
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -70,16 +70,16 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'order',
     name: 'the recycled segment keeps its old salt',
-    file: 'src/log/segment-maker.ts',
+    file: 'src/log/segments/segment-maker.ts',
     from: 'salt: randomSalt(this.#disk),',
     to: 'salt: { low: 1, high: 1 },',
-    tests: ['test/log/recycle.test.ts', 'test/log/power-cut.test.ts'],
+    tests: ['test/log/segments/recycle.test.ts', 'test/log/recovery/power-cut.test.ts'],
     equivalent: 'the LSN alone tells an old group from a new one, while no number is used twice',
   },
   {
     rule: 'order',
     name: 'the header of a recycled segment is not synced',
-    file: 'src/log/segment-maker.ts',
+    file: 'src/log/segments/segment-maker.ts',
     from: '      await file.sync()\n',
     to: '',
     tests,
@@ -87,7 +87,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'order',
     name: 'the rename of a recycled segment is not synced',
-    file: 'src/log/segment-maker.ts',
+    file: 'src/log/segments/segment-maker.ts',
     from: '      await this.#directory.sync()\n',
     to: '',
     tests,
@@ -103,7 +103,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'readers',
     name: 'a scan jumps over what was trimmed',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: 'const next = segment.retired\n',
     to: 'const next = false\n',
     tests,
@@ -111,7 +111,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'an answer does not count',
-    file: 'src/log/watchdog.ts',
+    file: 'src/log/commit/watchdog.ts',
     from: '    this.#progressAt = this.#clock.now()\n    if (!this.#isAwaited())',
     to: '    if (!this.#isAwaited())',
     tests: stuck,
@@ -119,7 +119,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'stuck',
     name: 'nobody has to be waiting',
-    file: 'src/log/watchdog.ts',
+    file: 'src/log/commit/watchdog.ts',
     from: '    if (!this.#isAwaited()) return\n',
     to: '',
     tests: stuck,
@@ -143,7 +143,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'readers',
     name: 'a file that is being read is kept',
-    file: 'src/log/live-chain.ts',
+    file: 'src/log/segments/live-chain.ts',
     from: 'busy: readers > 0',
     to: 'busy: readers < 0',
     tests,
@@ -167,26 +167,26 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'readers',
     name: 'damage at another place, twice in a row, counts beside a writer',
-    file: 'src/log/opening.ts',
+    file: 'src/log/recovery/opening.ts',
     from: 'if (!moved && error.lsn === badAt) throw error',
     to: 'if (!moved && badAt !== undefined) throw error',
-    tests: ['test/log/read-only.test.ts'],
+    tests: ['test/log/reading/read-only.test.ts'],
   },
   {
     rule: 'floor',
     name: 'a rotation does not move the floor',
-    file: 'src/log/writer.ts',
+    file: 'src/log/commit/writer.ts',
     from: '    this.#stampInTime()\n',
     to: '',
-    tests: ['test/log/opening-reads.test.ts'],
+    tests: ['test/log/recovery/opening-reads.test.ts'],
   },
   {
     rule: 'floor',
     name: 'the floor moves once in a segment',
-    file: 'src/log/writer.ts',
+    file: 'src/log/commit/writer.ts',
     from: 'if (from >= segment.base && durableLsn - from <= this.#segmentSize / 2) return',
     to: 'if (from >= segment.base) return',
-    tests: ['test/log/opening-reads.test.ts'],
+    tests: ['test/log/recovery/opening-reads.test.ts'],
   },
   {
     rule: 'commits',
@@ -271,7 +271,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'overlap',
     name: 'callers who do little are halved to see',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     from: 'if (this.#votes < VOTES)',
     to: "if (this.#mode === 'never')",
     tests: overlap,
@@ -279,7 +279,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'overlap',
     name: 'what is done for the other half counts as work of the callers',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     from: '    this.#toldAt = this.#now()\n',
     to: '',
     tests: overlap,
@@ -287,7 +287,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'overlap',
     name: 'the way that was tried is taken',
-    file: 'src/log/trial.ts',
+    file: 'src/log/commit/trial.ts',
     from: 'median(other) > WINS_FROM * median(usual)',
     to: 'true',
     tests: trial,
@@ -295,7 +295,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'overlap',
     name: 'each way is measured once',
-    file: 'src/log/trial.ts',
+    file: 'src/log/commit/trial.ts',
     from: 'const TURNS = 3',
     to: 'const TURNS = 1',
     tests: trial,
@@ -303,7 +303,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'overlap',
     name: 'a choice stands for ever',
-    file: 'src/log/trial.ts',
+    file: 'src/log/commit/trial.ts',
     from: 'if (--this.#untilComparison <= 0)',
     to: 'if (this.#pause === FIRST_PAUSE && --this.#untilComparison <= 0)',
     tests: trial,
@@ -311,7 +311,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'overlap',
     name: 'half of a comparison counts when what is done has changed',
-    file: 'src/log/trial.ts',
+    file: 'src/log/commit/trial.ts',
     from: '    if (this.#turns > 0) {\n      this.#turns = 0\n',
     to: '    if (this.#turns > 0) {\n      return\n',
     tests: trial,
@@ -319,7 +319,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'overlap',
     name: 'a commit that is noticed late passes for a slow disk',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     from: 'Math.min(ms, this.#commitMs * FORGET)',
     to: 'ms',
     tests: overlap,
@@ -471,7 +471,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'busy poll',
     name: 'a read is awaited for ever',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: '          busyPoll?.end()\n',
     to: '',
     tests: poll,
@@ -535,26 +535,26 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'memory of groups',
     name: 'what is let go of is lost',
-    file: 'src/log/arena-pool.ts',
+    file: 'src/log/commit/arena-pool.ts',
     from: 'if (this.#areLong && arena.isAlone) this.#unmade++',
     to: 'if (this.#areLong && arena.isAlone) return',
-    tests: ['test/log/arena-pool.test.ts'],
+    tests: ['test/log/commit/arena-pool.test.ts'],
   },
   {
     rule: 'memory of groups',
     name: 'what is alone stays',
-    file: 'src/log/arena-pool.ts',
+    file: 'src/log/commit/arena-pool.ts',
     from: '    for (const arena of free) this.give(arena)\n',
     to: '    this.#free.push(...free)\n',
-    tests: ['test/log/arena-pool.test.ts'],
+    tests: ['test/log/commit/arena-pool.test.ts'],
   },
   {
     rule: 'memory of groups',
     name: 'long groups get arenas that are alone',
-    file: 'src/log/arena-pool.ts',
+    file: 'src/log/commit/arena-pool.ts',
     from: 'const isAlone = !this.#areLong && ',
     to: 'const isAlone = ',
-    tests: ['test/log/arena-pool.test.ts'],
+    tests: ['test/log/commit/arena-pool.test.ts'],
   },
   {
     rule: 'memory of groups',
@@ -562,7 +562,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: queue,
     from: 'if (this.#recentFill >= LONG_GROUP_BYTES) arenas',
     to: 'arenas',
-    tests: ['test/log/arena-pool.test.ts'],
+    tests: ['test/log/commit/arena-pool.test.ts'],
   },
   {
     rule: 'memory of groups',
@@ -570,79 +570,79 @@ export const MUTATIONS: readonly Mutation[] = [
     file: queue,
     from: 'if (this.#recentFill >= LONG_GROUP_BYTES) arenas.expectLong()',
     to: '',
-    tests: ['test/log/arena-pool.test.ts'],
+    tests: ['test/log/commit/arena-pool.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'all pieces of a page are its first',
-    file: 'src/log/read-buffers.ts',
+    file: 'src/log/reading/read-buffers.ts',
     from: 'const offset = end - READ_BYTES',
     to: 'const offset = 0',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'what was made for one read is kept',
-    file: 'src/log/read-buffers.ts',
+    file: 'src/log/reading/read-buffers.ts',
     from: 'if (piece.bytes.length < piece.buffer.bytes.length) free',
     to: 'free',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'pages without end',
-    file: 'src/log/read-buffers.ts',
+    file: 'src/log/reading/read-buffers.ts',
     from: 'if (made === MOST_PIECES) return undefined',
     to: '',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'every read is into the first piece',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: 'segment.file.read(buffer, offset, length,',
     to: 'segment.file.read(buffer, 0, length,',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: "a piece is another read's while the disk still fills it",
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: '          const { buffer, offset } = piece\n',
     to: '          const { buffer, offset } = piece\n          giveReadBuffer(piece)\n',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'one long record, and all reads are long',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: 'Math.min(needed, this.#usual + alignment)',
     to: 'needed',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'one short record, and the next long one takes two reads',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: 'this.#usual - alignment / 2)',
     to: 'this.#usual - alignment)',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'the longest records are guessed at',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: '    if (needed > READ_BYTES) return\n',
     to: '',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'single reads',
     name: 'what is read is not guessed at',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: 'let length = Math.min(alignUp(this.#usual, alignment), most)',
     to: 'let length = Math.min(2 * alignment, most)',
-    tests: ['test/log/record-reads.test.ts'],
+    tests: ['test/log/reading/record-reads.test.ts'],
   },
   {
     rule: 'sums of four',
@@ -682,7 +682,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: queue,
     from: '(group.fill - this.#recentFill) / RECENT_GROUPS',
     to: 'group.fill - this.#recentFill',
-    tests: ['test/log/streaming.test.ts'],
+    tests: ['test/log/segments/streaming.test.ts'],
   },
   {
     rule: 'streaming',
@@ -690,7 +690,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: queue,
     from: 'this.#recentFill >= STREAMED_GROUP_BYTES',
     to: 'this.#recentFill > 0',
-    tests: ['test/log/streaming.test.ts'],
+    tests: ['test/log/segments/streaming.test.ts'],
   },
   {
     rule: 'streaming',
@@ -698,7 +698,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: queue,
     from: 'const STREAMED_GROUP_BYTES = 128 * KIB',
     to: 'const STREAMED_GROUP_BYTES = 512 * KIB',
-    tests: ['test/log/streaming.test.ts'],
+    tests: ['test/log/segments/streaming.test.ts'],
   },
   {
     rule: 'streaming',
@@ -706,7 +706,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: supply,
     from: "isNeeded ? 'awaited' : 'none'",
     to: "'awaited'",
-    tests: ['test/log/streaming.test.ts'],
+    tests: ['test/log/segments/streaming.test.ts'],
   },
   {
     rule: 'zeros made up for',
@@ -802,7 +802,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: waiters,
     from: '    this.#sharing = 0\n  }',
     to: '    this.#sharing = 0\n    this.#added = 0\n    this.#taken = 0\n  }',
-    tests: ['test/log/waiters.test.ts'],
+    tests: ['test/log/commit/waiters.test.ts'],
   },
   {
     rule: 'waiters',
@@ -810,7 +810,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: waiters,
     from: '      this.#resolveShared()\n',
     to: '',
-    tests: ['test/log/waiters.test.ts'],
+    tests: ['test/log/commit/waiters.test.ts'],
   },
   {
     rule: 'waiters',
@@ -818,7 +818,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: waiters,
     from: 'this.#telling.due === 0',
     to: 'true',
-    tests: ['test/log/waiters.test.ts'],
+    tests: ['test/log/commit/waiters.test.ts'],
   },
   {
     rule: 'waiters',
@@ -826,7 +826,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: waiters,
     from: 'if (this.#shared !== undefined) this.#rejectShared(error)\n',
     to: '',
-    tests: ['test/log/waiters.test.ts'],
+    tests: ['test/log/commit/waiters.test.ts'],
   },
   {
     rule: 'batches',
@@ -986,7 +986,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: supply,
     from: 'if (this.#stopped || this.#forking) return',
     to: 'if (this.#stopped) return',
-    tests: ['test/log/refused-beside-rewind.test.ts'],
+    tests: ['test/log/segments/refused-beside-rewind.test.ts'],
   },
   {
     rule: 'beside a rewind',
@@ -994,7 +994,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: '    if (!this.#room.isEmpty) this.#askAgain()\n',
     to: '',
-    tests: ['test/log/refused-beside-rewind.test.ts'],
+    tests: ['test/log/segments/refused-beside-rewind.test.ts'],
   },
   {
     rule: 'beside a rewind',
@@ -1002,7 +1002,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: supply,
     from: '      this.#forking = false\n      throw error',
     to: '      throw error',
-    tests: ['test/log/refused-beside-rewind.test.ts'],
+    tests: ['test/log/segments/refused-beside-rewind.test.ts'],
   },
   {
     rule: 'batches',
@@ -1010,7 +1010,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: '      return add()\n    } catch (error) {\n      throw this.#health.fail(error)',
     to: '      return add()\n    } catch (error) {\n      throw error',
-    tests: ['test/log/whole-batches.test.ts'],
+    tests: ['test/log/commit/whole-batches.test.ts'],
   },
   {
     rule: 'batches',
@@ -1018,12 +1018,12 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: '      for (const arena of taken) this.#arenas.give(arena)\n',
     to: '',
-    tests: ['test/log/whole-batches.test.ts'],
+    tests: ['test/log/commit/whole-batches.test.ts'],
   },
   {
     rule: 'stuck',
     name: 'the disk has answered, and nobody has looked',
-    file: 'src/log/watchdog.ts',
+    file: 'src/log/commit/watchdog.ts',
     from: 'else if (!isAgain) this.#lookIn(0, true)\n    else this',
     to: 'else this',
     tests: stuck,
@@ -1042,7 +1042,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/log/guarded-logger.ts',
     from: '      throwUncaught(error)',
     to: '      throw error',
-    tests: ['test/log/poison.test.ts'],
+    tests: ['test/log/commit/poison.test.ts'],
   },
   {
     rule: 'close',
@@ -1055,7 +1055,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'idle',
     name: 'a stamp holds the ones before it',
-    file: 'src/log/idle-stamp.ts',
+    file: 'src/log/segments/idle-stamp.ts',
     from: '.then(() => {})\n',
     to: '\n',
     tests: ['test/log/idle.test.ts'],
@@ -1106,7 +1106,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: '      if (this.poison === undefined) this.#arenas.give(arena)\n',
     to: '',
-    tests: ['test/log/refused-beside-rewind.test.ts'],
+    tests: ['test/log/segments/refused-beside-rewind.test.ts'],
   },
   {
     rule: 'meanwhile',
@@ -1199,66 +1199,66 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'slices',
     name: 'a slice may end behind its memory',
-    file: 'src/log/slices.ts',
+    file: 'src/log/commit/slices.ts',
     from: 'if (from > to || to > bytes.length) {',
     to: 'if (from > to) {',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'a slice may end before it begins',
-    file: 'src/log/slices.ts',
+    file: 'src/log/commit/slices.ts',
     from: 'if (from > to || to > bytes.length) {',
     to: 'if (to > bytes.length) {',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'a bound may be left over',
-    file: 'src/log/slices.ts',
+    file: 'src/log/commit/slices.ts',
     from: 'if (bounds.length % 2 !== 0)',
     to: 'if (bounds.length % 2 > 2)',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'a class of the caller says how many bounds there are',
-    file: 'src/log/payload.ts',
+    file: 'src/log/records/payload.ts',
     from: 'return new Uint32Array(bufferOf(array), offsetOf(array), lengthOf(array))',
     to: 'return words',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'what changed while it was copied is taken',
-    file: 'src/log/pending-group.ts',
+    file: 'src/log/commit/pending-group.ts',
     from: 'if (end !== this.fill + span)',
     to: 'if (end < 0)',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'what is copied is longer than was counted',
-    file: 'src/log/pending-group.ts',
+    file: 'src/log/commit/pending-group.ts',
     from: 'if (end !== this.fill + span)',
     to: 'if (end === 0)',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'records begin that nobody counts',
-    file: 'src/log/pending-group.ts',
+    file: 'src/log/commit/pending-group.ts',
     from: '    this.begun += count\n',
     to: '    this.begun++\n',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'their bytes are not counted',
-    file: 'src/log/pending-group.ts',
+    file: 'src/log/commit/pending-group.ts',
     from: '    this.recordBytes += length\n    this.fill = end\n',
     to: '    this.fill = end\n',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
@@ -1266,7 +1266,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: 'span > most || !this.#parts.codec.isPlain) {',
     to: 'span > most) {',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
@@ -1274,7 +1274,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: 'const most = this.#groupLimit - GROUP_HEADER_BYTES',
     to: 'const most = this.#maxGroup - GROUP_HEADER_BYTES',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
@@ -1282,7 +1282,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: 'const group = this.#room.hasAppends ? undefined : this.#groupFor(spanBytes)',
     to: 'const group = this.#groupFor(spanBytes)',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
@@ -1290,15 +1290,15 @@ export const MUTATIONS: readonly Mutation[] = [
     file: writer,
     from: '    const lsns = this.#groupInTurn(span).addSlices(slices)\n    this.#queue.cutSoon()\n',
     to: '    const lsns = this.#groupInTurn(span).addSlices(slices)\n',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'slices',
     name: 'more of them than there were before find no room for their LSNs',
-    file: 'src/log/pending-group.ts',
+    file: 'src/log/commit/pending-group.ts',
     from: 'if (places.length < count) places = new Float64Array(2 * count)',
     to: '',
-    tests: ['test/log/slices.test.ts'],
+    tests: ['test/log/commit/slices.test.ts'],
   },
   {
     rule: 'at once',
@@ -1321,13 +1321,13 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'half of the callers are not waited for',
     from: 'if (!isAwaited) return Math.min(Math.ceil(this.#records / 2), ALL)',
     to: 'if (!isAwaited) return ALL',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     tests: overlap,
   },
   {
     rule: 'at once',
     name: 'the disk is not looked at while callers work',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     from: 'return open + Math.min(between, MOST_BETWEEN_LOOKS)',
     to: 'return ALL',
     tests: overlap,
@@ -1335,7 +1335,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'at once',
     name: 'the disk is looked at for each record of callers who do little',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     from: 'return open + Math.min(between, MOST_BETWEEN_LOOKS)',
     to: 'return open',
     tests: overlap,
@@ -1343,7 +1343,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'at once',
     name: 'callers who take long are looked past',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     from: 'Math.floor((LOOK_EVERY_MS * this.#workRecords) / this.#workMs)',
     to: 'MOST_BETWEEN_LOOKS',
     tests: overlap,
@@ -1351,7 +1351,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'at once',
     name: 'a group may be filled as if it had nothing in it yet',
-    file: 'src/log/overlap.ts',
+    file: 'src/log/commit/overlap.ts',
     from: 'return open + Math.min(between, MOST_BETWEEN_LOOKS)',
     to: 'return Math.min(between, MOST_BETWEEN_LOOKS)',
     tests: overlap,
@@ -1447,10 +1447,10 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'what a read-only log misreads is not looked at again',
-    file: 'src/log/follower.ts',
+    file: 'src/log/reading/follower.ts',
     from: '        if (!isDamage(error)) throw error\n        damage = error\n',
     to: '        throw error\n',
-    tests: ['test/log/read-only.test.ts'],
+    tests: ['test/log/reading/read-only.test.ts'],
   },
   {
     rule: 'meanwhile',
@@ -1471,7 +1471,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'a manifest answers with its last step alone',
-    file: 'src/log/manifest-file.ts',
+    file: 'src/log/segments/manifest-file.ts',
     from: '    this.onAnswered()\n',
     to: '',
     tests: meanwhile,
@@ -1479,7 +1479,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'what is thrown at who waits is thrown at a rewind',
-    file: 'src/log/waiting-room.ts',
+    file: 'src/log/commit/waiting-room.ts',
     from: '        waiting.reject(error)\n',
     to: '        throw error\n',
     tests: meanwhile,
@@ -1487,7 +1487,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'the base of a segment is called damaged',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: 'if (lsn < segment.base + this.#chain.alignment) throw notFound(lsn)',
     to: '',
     tests: meanwhile,
@@ -1495,7 +1495,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'a record that was rewound is called damaged',
-    file: 'src/log/reader.ts',
+    file: 'src/log/reading/reader.ts',
     from: '    if (end > segment.cut) throw rewound(end)\n',
     to: '',
     tests: meanwhile,
@@ -1503,7 +1503,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'what a misread record left is passed over',
-    file: 'src/log/scan.ts',
+    file: 'src/log/reading/scan.ts',
     from: 'this.#from = begunAt ?? this.#reached',
     to: 'this.#from = this.#reached',
     tests: meanwhile,
@@ -1511,7 +1511,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'meanwhile',
     name: 'the same in reverse',
-    file: 'src/log/reverse-scan.ts',
+    file: 'src/log/reading/reverse-scan.ts',
     from: '    this.#records = []\n    this.#long = undefined\n    this.#position = reader',
     to: '    this.#position = reader',
     tests: meanwhile,

@@ -7,7 +7,10 @@ const reader = 'src/log/replication/raw-reader.ts'
 const replica = 'src/log/replication/replica.ts'
 const opening = 'src/log/replication/replica-opening.ts'
 const source = 'src/log/replication/source.ts'
-const tests = ['test/log/replication.test.ts', 'test/log/replication-power-cut.test.ts']
+const tests = [
+  'test/log/replication/replication.test.ts',
+  'test/log/replication/replication-power-cut.test.ts',
+]
 
 export const MUTATIONS: readonly Mutation[] = [
   {

@@ -333,7 +333,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/ring/request-queue.ts',
     from: '    this.#operations[i] = undefined\n    if (--this.#left === 0) this.#length = 0\n    settleOne(operation, this.#results[i], this.#flags[i])\n',
     to: '    settleOne(operation, this.#results[i], this.#flags[i])\n    this.#operations[i] = undefined\n    if (--this.#left === 0) this.#length = 0\n',
-    tests: ['test/log/while-told.test.ts'],
+    tests: ['test/log/commit/while-told.test.ts'],
   },
   {
     rule: 'told once',
@@ -341,7 +341,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/ring/request-queue.ts',
     from: '    this.#takeOver()\n    for (;;) {',
     to: '    for (;;) {',
-    tests: ['test/log/while-told.test.ts'],
+    tests: ['test/log/commit/while-told.test.ts'],
   },
   {
     rule: 'told once',

@@ -4,9 +4,10 @@
  */
 import { SimulatedDevice } from '../../src/disk/simulated.ts'
 import { CorruptionError, RiologError } from '../../src/errors.ts'
-import { MANIFEST_NAME } from '../../src/log/manifest.ts'
 import type { LogOptions } from '../../src/log/options.ts'
-import { alignUp, GROUP_HEADER_BYTES, KIB, recordSpan } from '../../src/segment/format.ts'
+import { MANIFEST_NAME } from '../../src/log/segments/manifest.ts'
+import { alignUp, GROUP_HEADER_BYTES, recordSpan } from '../../src/segment/format.ts'
+import { KIB } from '../../src/units.ts'
 import type { Test } from './engines.ts'
 import { openSimulated, recordsOf } from './simulated.ts'
 

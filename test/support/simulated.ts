@@ -1,9 +1,9 @@
 import type { Disk, DiskFile } from '../../src/disk/disk.ts'
 import { type SimulatedDevice, SimulatedDisk } from '../../src/disk/simulated.ts'
+import { PendingGroup } from '../../src/log/commit/pending-group.ts'
 import { Log } from '../../src/log/log.ts'
 import { checkOptions, type LogOptions } from '../../src/log/options.ts'
-import { PendingGroup } from '../../src/log/pending-group.ts'
-import type { LogRecord } from '../../src/log/record.ts'
+import type { LogRecord } from '../../src/log/records/record.ts'
 
 export const KIB = 1024
 

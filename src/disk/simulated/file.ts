@@ -1,10 +1,9 @@
 /** A file of a simulated disk, as the engines that are real have it. */
 import { SystemError } from '../../errors.ts'
-import { MIN_ALIGNMENT } from '../../segment/format.ts'
 import type { DiskBuffer, DiskFile, SyncMode } from '../disk.ts'
 import type { SimulatedDevice } from './device.ts'
 import { type Effect, EINVAL, PowerCut } from './effects.ts'
-import type { Inode } from './inode.ts'
+import { BLOCK_BYTES, type Inode } from './inode.ts'
 import type { Port } from './port.ts'
 
 export class SimulatedFile implements DiskFile {
@@ -30,7 +29,7 @@ export class SimulatedFile implements DiskFile {
   }
 
   alignment(): number {
-    return MIN_ALIGNMENT
+    return BLOCK_BYTES
   }
 
   tryLock(): boolean {
@@ -210,6 +209,6 @@ export class SimulatedFile implements DiskFile {
 /** As strict as O_DIRECT on the strictest device that riolog takes by default. */
 function checkDirect(buffer: DiskBuffer, offset: number, length: number, position: number): void {
   const aligned =
-    offset % MIN_ALIGNMENT === 0 && length % MIN_ALIGNMENT === 0 && position % MIN_ALIGNMENT === 0
+    offset % BLOCK_BYTES === 0 && length % BLOCK_BYTES === 0 && position % BLOCK_BYTES === 0
   if (!aligned || offset + length > buffer.bytes.length) throw new SystemError(EINVAL, 'io')
 }

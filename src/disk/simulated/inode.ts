@@ -5,7 +5,7 @@
  * A block has what is on the medium for certain (`durable`), and behind it the versions that were written
  * and not synced (`pending`), of which a power cut may leave any sector.
  */
-import { SECTOR_BYTES } from '../../segment/format.ts'
+import { SECTOR_BYTES } from '../disk.ts'
 
 export const BLOCK_BYTES = 4096
 export const SECTORS_PER_BLOCK = BLOCK_BYTES / SECTOR_BYTES

@@ -2,7 +2,7 @@
  * What a power cut may leave. Everything that was not synced is a *unit*: a sector of 512 or 4096 bytes, a
  * file's size, a change of a name. Each has a fate of its own.
  */
-import { SECTOR_BYTES } from '../../segment/format.ts'
+import { SECTOR_BYTES } from '../disk.ts'
 import { BLOCK_BYTES, Inode, SECTORS_PER_BLOCK, type Version, ZEROS } from './inode.ts'
 
 /** Decides what survives a power cut: true, and the newer state does. */

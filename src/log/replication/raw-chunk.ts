@@ -8,8 +8,8 @@ import {
 } from '../../segment/format.ts'
 import { type GroupInfo, groupEnd, verifyGroup } from '../../segment/group.ts'
 import { decodeSegmentHeader, type SegmentHeader } from '../../segment/header.ts'
-import { futureRecord, futureVersion } from '../live-chain.ts'
-import { MAX_COUNT } from '../manifest.ts'
+import { futureRecord, futureVersion } from '../segments/live-chain.ts'
+import { MAX_COUNT } from '../segments/manifest.ts'
 
 /**
  * Whole groups of one segment, byte for byte as they stand there, all of them durable at the source.

@@ -4,8 +4,8 @@ import { CorruptionError, invalidArgument, RiologError } from '../../errors.ts'
 import { segmentOfEnd } from '../../segment/format.ts'
 import { BATCH_FIRST, BATCH_MIDDLE } from '../../segment/group.ts'
 import { Window } from '../../segment/window.ts'
-import type { LiveChain, LiveSegment } from '../live-chain.ts'
-import type { LoadedGroup, Position, Reader } from '../reader.ts'
+import type { LoadedGroup, Position, Reader } from '../reading/reader.ts'
+import type { LiveChain, LiveSegment } from '../segments/live-chain.ts'
 import { diverged, hashOfGroup, type RawChunk } from './raw-chunk.ts'
 
 export type RawGroups = Pick<

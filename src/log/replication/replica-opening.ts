@@ -1,9 +1,7 @@
 /** Opens what is to be a copy: as for writing, but for the epoch, which is the source's. */
 import type { Disk, DiskDirectory, DiskFile } from '../../disk/disk.ts'
 import { segmentName } from '../../segment/format.ts'
-import { type LiveChain, walkLiveChain } from '../live-chain.ts'
-import { NO_SEGMENT } from '../manifest.ts'
-import { ManifestFile, readManifest } from '../manifest-file.ts'
+import type { CheckedOptions } from '../options.ts'
 import {
   checkDevice,
   goodManifest,
@@ -13,10 +11,12 @@ import {
   openDirectory,
   openManifest,
   segmentNumbers,
-} from '../opening.ts'
-import type { CheckedOptions } from '../options.ts'
-import { gatherFacts, judge } from '../recovery.ts'
-import { dropFile } from '../segment-file.ts'
+} from '../recovery/opening.ts'
+import { gatherFacts, judge } from '../recovery/verdict.ts'
+import { type LiveChain, walkLiveChain } from '../segments/live-chain.ts'
+import { NO_SEGMENT } from '../segments/manifest.ts'
+import { ManifestFile, readManifest } from '../segments/manifest-file.ts'
+import { dropFile } from '../segments/segment-file.ts'
 import type { Progress } from './progress.ts'
 
 /** What recovery found. */

@@ -1,9 +1,9 @@
 /** What a log offers those who copy it: its groups as they are, and word of what has become durable. */
 import { RiologError } from '../../errors.ts'
 import { Listeners } from '../listeners.ts'
-import type { LiveChain, LiveSegment } from '../live-chain.ts'
-import type { Manifest } from '../manifest.ts'
-import type { Reader } from '../reader.ts'
+import type { Reader } from '../reading/reader.ts'
+import type { LiveChain, LiveSegment } from '../segments/live-chain.ts'
+import type { Manifest } from '../segments/manifest.ts'
 import { diverged, type RawChunk } from './raw-chunk.ts'
 import { RawReader } from './raw-reader.ts'
 
