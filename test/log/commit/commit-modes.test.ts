@@ -9,7 +9,7 @@ import { onEachEngine, temporaryDirectory, whyNoRing } from '../../support/engin
 import { but, KIB, openSimulated, recordsOf, withFiles } from '../../support/simulated.ts'
 
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
-const record = (id: number) => Buffer.from(`record ${id}`.padEnd(10 + (id % 90), '..'))
+const record = (id: number) => Buffer.from(`record ${id}`.padEnd(10 + (id % 90), '.'))
 
 const MODES: readonly LogOptions[] = [
   { sync: 'fdatasync' },

@@ -17,7 +17,7 @@ import {
 import { onEachEngine, temporaryDirectory, whyNoRing } from '../../support/engines.ts'
 import { KIB, openSimulated, recordsOf } from '../../support/simulated.ts'
 
-const record = (id: number) => Buffer.from(`record ${id}`.padEnd(100, '..'))
+const record = (id: number) => Buffer.from(`record ${id}`.padEnd(100, '.'))
 
 type Name = SyncMode | 'fdatasync, polled' | 'dsync, polled'
 const nameOf = ({ sync, busyPoll }: { sync: SyncMode; busyPoll: boolean }): Name =>
