@@ -158,6 +158,7 @@ export class Log {
         manifest: manifestFile,
         chain,
         maker: new SegmentMaker(disk, directory, this.#pool, highestNumber + 1, options),
+        zeroedSegments: options.zeroedSegments,
         end: opened.end,
         limits: this.#limits,
         codec,

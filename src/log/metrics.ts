@@ -48,7 +48,7 @@ export interface LogMetrics {
   readonly bufferBytes: number
   /** How many of `bufferBytes` are in use now. */
   readonly bufferBytesInUse: number
-  /** Files of dead segments that wait to become new ones. */
+  /** Files that wait to become new segments: of dead ones, and new ones full of zeros. */
   readonly pooledSegments: number
 }
 

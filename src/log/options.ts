@@ -84,6 +84,12 @@ export interface LogOptions {
    */
   recycledSegments?: number | undefined
   /**
+   * New files full of zeros that are kept ready for a burst, at most, beside the next segment and the recycled ones; 2. They are made
+   * only by a log that has filled segments faster than zeros can be written, and when it does not: as many as fell
+   * behind, of 256 MiB together at most. 0: none.
+   */
+  zeroedSegments?: number | undefined
+  /**
    * The disk has answered nothing for so long, in milliseconds, while somebody waits for it: the log is
    * poisoned, and all who wait are told. 0: they wait for ever; 0.
    */
@@ -157,6 +163,7 @@ const schema = z.strictObject({
   maxDelayMs: z.number().min(0).max(1000).default(0),
   idleStampMs: z.number().min(0).default(1000),
   recycledSegments: z.number().int().min(0).max(1024).default(2),
+  zeroedSegments: z.number().int().min(0).max(1024).default(2),
   commitTimeoutMs: z
     .number()
     .min(0)

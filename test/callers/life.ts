@@ -136,6 +136,7 @@ export class Life implements Stage {
       maxDelayMs: random.pick([0, 0, 0.02, 1]),
       idleStampMs: random.pick([0, 0.05, 1000]),
       recycledSegments: random.pick([0, 2]),
+      zeroedSegments: random.pick([0, 1, 2]),
       commitTimeoutMs: this.#isStuck ? 5 : random.pick(this.#isSlow ? [0, 30] : [0, 0, 5]),
       compression: random.chance(0.15) ? 'deflate' : 'none',
       ...(this.#place.isEncrypted ? { encryption: { keyId: 1, key } } : {}),

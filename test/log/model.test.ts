@@ -380,6 +380,7 @@ const options = fc.record({
   overlap: fc.constantFrom('auto' as const, 'always' as const),
   busyPoll: fc.constantFrom('never' as const, 'always' as const, 'auto' as const),
   recycledSegments: fc.constantFrom(2, 2, 1, 0),
+  zeroedSegments: fc.constantFrom(2, 2, 1, 0),
   maxGroupBytes: fc.constantFrom(8 * KIB, 8 * KIB, 4 * KIB, 16 * KIB),
   idleStampMs: fc.constantFrom(0, 1, 1000),
 })

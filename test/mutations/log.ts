@@ -13,6 +13,7 @@ const wholeBatches = ['test/log/commit/whole-batches.test.ts']
 const batches = ['test/log/reading/batches.test.ts']
 const whileTold = ['test/log/commit/while-told.test.ts']
 const makingUp = ['test/log/segments/making-up.test.ts']
+const zeroed = ['test/log/segments/zeroed-files.test.ts']
 const kills = ['test/kill/kill.test.ts']
 const health = 'src/log/commit/health.ts'
 const queue = 'src/log/commit/commit-queue.ts'
@@ -792,7 +793,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'zeros made up for',
     name: 'beside an import',
     file: supply,
-    from: 'if (isOutrun()) continue\n',
+    from: 'if (this.#isOutrun()) continue\n',
     to: '',
     tests: makingUp,
   },
@@ -1523,5 +1524,77 @@ export const MUTATIONS: readonly Mutation[] = [
     from: '  const { trimLsn } = reader\n  const found = await raw.behind(from, maxBytes)\n',
     to: '  const found = await raw.behind(from, maxBytes)\n  const { trimLsn } = reader\n',
     tests: meanwhile,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'a file is in the pool while its zeros are being written',
+    file: 'src/log/segments/segment-maker.ts',
+    from: 'await this.#orDropped(file, async () => {\n      await layOut',
+    to: 'this.#pool.add(file)\n    await this.#orDropped(file, async () => {\n      await layOut',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'made beside a stream',
+    file: supply,
+    from: 'this.#preparing !== undefined || this.#isOutrun()))',
+    to: 'this.#preparing !== undefined))',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'made beside a segment that is being prepared',
+    file: supply,
+    from: '      await this.#preparing\n      await this.#pause()\n    } while (!this.#stopped && (this.#preparing !== undefined || this.#isOutrun()))',
+    to: '      await this.#pause()\n    } while (!this.#stopped && this.#isOutrun())',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'of any number of bytes',
+    file: 'src/log/segments/zeroed-files.ts',
+    from: 'Math.min(parts.most, Math.floor(MOST_BYTES / segmentSize))',
+    to: 'parts.most',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'taken away after a poison',
+    file: 'src/log/segments/zeroed-files.ts',
+    from: 'throw new Abandoned(this.#poisoned)',
+    to: 'throw new Abandoned(false)',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'a log that is full goes on trying',
+    file: 'src/log/segments/zeroed-files.ts',
+    from: 'if (isHarmless(error)) this.#wanted = 0\n',
+    to: 'if (isHarmless(error)) return\n',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'for what came out of the pool, too',
+    file: supply,
+    from: 'this.#names && done < 1 &&',
+    to: 'this.#names &&',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'for a short segment, too',
+    file: supply,
+    from: 'if (this.#fellBehind && isFull)',
+    to: 'if (this.#fellBehind)',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
+    name: 'a close does not wait for a piece that is under way',
+    file: supply,
+    from: '    await this.#zeroed.settled()\n',
+    to: '',
+    tests: zeroed,
   },
 ]

@@ -34,6 +34,8 @@ export interface StepOptions {
   /** As in `LogOptions`. */
   readonly recycledSegments: number
   /** As in `LogOptions`. */
+  readonly zeroedSegments?: number
+  /** As in `LogOptions`. */
   readonly commitTimeoutMs: number
   /** Records are compressed and encrypted. */
   readonly isPacked: boolean
@@ -86,6 +88,7 @@ function randomOptions(random: Random): StepOptions {
     commitTimeoutMs: random.chance(0.3) ? 100 : 0,
     isPacked: random.chance(0.05),
     overlap: random.chance(0.4) ? 'always' : 'auto',
+    zeroedSegments: random.int(0, 2),
   }
 }
 

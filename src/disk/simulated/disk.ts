@@ -38,8 +38,10 @@ export class SimulatedDisk implements Disk {
     return new SimulatedDirectory(new Port(this.device, this.#scheduler), path)
   }
 
-  pause(milliseconds: number): Promise<void> {
-    return this.#scheduler.pause(milliseconds)
+  /** Never over where the power was cut meanwhile, as no operation is: who waits for the disk in pauses would go on for ever. */
+  async pause(milliseconds: number): Promise<void> {
+    await this.#scheduler.pause(milliseconds)
+    if (this.device.isOff) await new Promise<never>(() => {})
   }
 
   randomBytes(count: number): Uint8Array {

@@ -40,6 +40,8 @@ export interface WriterParts {
   readonly manifest: ManifestFile
   readonly chain: LiveChain
   readonly maker: SegmentMaker
+  /** Files full of zeros that are kept ready for bursts, at most. */
+  readonly zeroedSegments: number
   /** The end of the log as recovery found it. */
   readonly end: number
   readonly limits: Limits
@@ -123,6 +125,7 @@ export class Writer {
     this.#supply = new SegmentSupply({
       maker,
       manifest,
+      zeroedSegments: parts.zeroedSegments,
       batchBytes: alignment + groupCount * this.#maxGroup,
       durableLsn: () => this.durableLsn,
       pause,

@@ -1,7 +1,7 @@
 /**
- * Files of dead segments, kept to become new ones: their blocks are allocated and written already, so
- * that a rotation costs the disk no metadata. Nothing is scrubbed: what an old segment left behind has
- * another salt and another place, and never verifies in the new one.
+ * Files of dead segments, and files full of zeros (zeroed-files.ts), kept to become new ones: their blocks are allocated
+ * and written already, so that a rotation costs the disk no metadata. Nothing is scrubbed: what an old segment left
+ * behind has another salt and another place, and never verifies in the new one.
  */
 import type { DiskDirectory, DiskFile } from '../../disk/disk.ts'
 import { segmentName } from '../../segment/format.ts'
@@ -17,7 +17,7 @@ export interface PoolParts {
   readonly directory: DiskDirectory
   /** Only files of this length, in bytes, are kept: that of the log's full segments. */
   readonly fileBytes: number
-  /** The most files. */
+  /** The most files, of those that {@link RecyclePool.bury} keeps. */
   readonly most: number
   /** Told of a dead file that could not be taken away: it costs space, and nothing else. */
   readonly onStays: (error: unknown) => void
@@ -52,6 +52,12 @@ export class RecyclePool {
     } catch (error) {
       onStays(error)
     }
+  }
+
+  /** Keeps a file that was made for it: of full length, and locked. */
+  add(file: DiskFile): void {
+    if (this.#closed) file.close()
+    else this.#files.push(file)
   }
 
   async #keep(name: string): Promise<boolean> {

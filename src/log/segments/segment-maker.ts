@@ -1,6 +1,6 @@
 /** Makes segment files ahead of their use: recycled or full of zeros, with their header, and synced. */
 import type { Disk, DiskDirectory, DiskFile } from '../../disk/disk.ts'
-import { RiologError } from '../../errors.ts'
+import { RiologError, SystemError } from '../../errors.ts'
 import {
   alignUp,
   maxSegmentNumber,
@@ -86,12 +86,7 @@ export class SegmentMaker {
     fileBytes: number,
     step: Step,
   ): Promise<PreparedSegment> {
-    const number = this.#nextNumber
-    if (number > maxSegmentNumber(manifest.segmentSize)) {
-      const message = 'the log has used up its LSNs: copy its records to a new one'
-      throw new RiologError('ERR_RIOLOG_LSN_EXHAUSTED', message)
-    }
-    this.#nextNumber++
+    const number = this.#takeNumber(manifest)
     const name = segmentName(number)
     const recycled = await this.#pool.take(name)
     const file = recycled ?? (await this.#directory.open(name, 'createNew', this.#mode))
@@ -106,7 +101,7 @@ export class SegmentMaker {
       alignment: manifest.alignment,
       metadata: this.#metadata,
     }
-    try {
+    return this.#orDropped(file, async () => {
       const writtenBytes = await layOutSegmentFile(file, header, recycled !== undefined, step)
       await step(1)
       await writeHeaderBlock(file, encodeSegmentHeader(header))
@@ -115,12 +110,30 @@ export class SegmentMaker {
       await step(1)
       await this.#directory.sync()
       return { header, file, writtenBytes }
-    } catch (error) {
-      file.close()
-      const keeps = error instanceof Abandoned && error.keepsFile
-      if (!keeps) await dropFile(this.#directory, name)
-      throw error
-    }
+    })
+  }
+
+  /** Files in the pool, each of which the next segment may become. */
+  get pooledFiles(): number {
+    return this.#pool.length
+  }
+
+  /**
+   * Makes a file full of zeros for the pool, as long as a full segment and without a header. It gets there when nothing is
+   * under way to it any more.
+   * @throws as {@link prepare}
+   */
+  async prepareZeroed(manifest: Manifest, step: Step): Promise<void> {
+    const { segmentSize: fileBytes, alignment } = manifest
+    const name = segmentName(this.#takeNumber(manifest))
+    const file = await this.#directory.open(name, 'createNew', this.#mode)
+    await this.#orDropped(file, async () => {
+      await layOutSegmentFile(file, { fileBytes, alignment }, false, step)
+      await step(1)
+      await file.sync()
+      await step(1)
+    })
+    this.#pool.add(file)
   }
 
   /** Takes away a prepared file that no manifest names. */
@@ -128,6 +141,33 @@ export class SegmentMaker {
     prepared.file.close()
     await this.#directory.unlink(prepared.file.name)
   }
+
+  /** Used once, whatever comes of it. */
+  #takeNumber(manifest: Manifest): number {
+    if (this.#nextNumber > maxSegmentNumber(manifest.segmentSize)) {
+      const message = 'the log has used up its LSNs: copy its records to a new one'
+      throw new RiologError('ERR_RIOLOG_LSN_EXHAUSTED', message)
+    }
+    return this.#nextNumber++
+  }
+
+  async #orDropped<T>(file: DiskFile, make: () => Promise<T>): Promise<T> {
+    try {
+      return await make()
+    } catch (error) {
+      file.close()
+      const keeps = error instanceof Abandoned && error.keepsFile
+      if (!keeps) await dropFile(this.#directory, file.name)
+      throw error
+    }
+  }
+}
+
+/** The disk is full, or no file could be made: no manifest names it, and nothing else is in doubt. */
+export function isHarmless(error: unknown): boolean {
+  if (!(error instanceof RiologError)) return false
+  if (error instanceof SystemError && error.syscall === 'openat') return true
+  return error.code === 'ERR_RIOLOG_NO_SPACE' || error.code === 'ERR_RIOLOG_LSN_EXHAUSTED'
 }
 
 function randomSalt(disk: Disk): Salt {

@@ -2,12 +2,12 @@
  * The next segment: prepared beside the commits, named by the manifest, and handed to the writer when
  * it rotates. At most one is prepared ahead.
  */
-import { RiologError, SystemError } from '../../errors.ts'
 import type { SegmentRef } from '../../segment/header.ts'
 import { MIB } from '../../units.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { type Haste, writeZeros } from './segment-file.ts'
-import { Abandoned, type PreparedSegment, SegmentMaker } from './segment-maker.ts'
+import { Abandoned, isHarmless, type PreparedSegment, SegmentMaker } from './segment-maker.ts'
+import { ZeroedFiles } from './zeroed-files.ts'
 
 /** The pause between two pieces of zeros while nobody waits for the segment, in milliseconds. */
 const PACE_MS = 1
@@ -21,6 +21,8 @@ const KEPT_AHEAD = 0.75
 export interface SupplyParts {
   readonly maker: SegmentMaker
   readonly manifest: ManifestFile
+  /** The most files full of zeros that are kept beside the segment. */
+  readonly zeroedSegments: number
   /** What the longest batch takes up. */
   readonly batchBytes: number
   /** The durable LSN, which the manifest takes as its floor when it names a segment. */
@@ -52,6 +54,10 @@ export class SegmentSupply {
   #unwritten: PreparedSegment | undefined
   /** A write or sync of {@link #makeUp} that is under way. */
   #makingUp: Promise<void> | undefined
+  /** Files for the bursts to come. */
+  readonly #zeroed: ZeroedFiles
+  /** Whether the zeros of what is being prepared were outrun, or somebody waited for them. */
+  #fellBehind = false
   #refusal: unknown
   #lastFileBytes = 0
   #names = false
@@ -64,6 +70,8 @@ export class SegmentSupply {
 
   constructor(parts: SupplyParts) {
     this.#parts = parts
+    const turn = () => this.#quiet()
+    this.#zeroed = new ZeroedFiles({ ...parts, most: parts.zeroedSegments, turn })
   }
 
   /** Prepared, and named if it has to be. */
@@ -95,6 +103,7 @@ export class SegmentSupply {
     if (this.#stopped || this.#forking) return
     this.#refusal = undefined
     this.#roomAtFirst = this.#parts.roomLeft()
+    this.#fellBehind = false
     this.#preparing = this.#prepare(parent)
   }
 
@@ -148,6 +157,7 @@ export class SegmentSupply {
   async settled(): Promise<void> {
     await this.#preparing
     await this.#makingUp
+    await this.#zeroed.settled()
   }
 
   /** A preparation under way ends at its next step; after a poison its file is left as it is. */
@@ -155,6 +165,7 @@ export class SegmentSupply {
     this.#stopped = true
     this.#unwritten = undefined
     this.#poisoned ||= poisoned
+    this.#zeroed.stop({ poisoned })
   }
 
   /** Lets go of a segment that was not used. One that the manifest names stays where it is. */
@@ -191,6 +202,8 @@ export class SegmentSupply {
       onFailed(error)
       return
     }
+    const isFull = prepared.header.fileBytes === manifest.current.segmentSize
+    if (this.#fellBehind && isFull) this.#zeroed.fellBehind()
     this.#ready = prepared
     this.#preparing = undefined
     try {
@@ -199,7 +212,7 @@ export class SegmentSupply {
       // Of who took it at once: the file is theirs.
       onFailed(error)
     }
-    void this.#makeUp(prepared)
+    void this.#makeUp(prepared).then(() => this.#zeroed.makeUp())
   }
 
   /**
@@ -214,6 +227,7 @@ export class SegmentSupply {
     const filled = 1 - roomLeft() / this.#roomAtFirst
     const isNeeded = !this.#names || isAwaited()
     const fallsBehind = filled > done * KEPT_AHEAD
+    if (this.#names && done < 1 && (isNeeded || fallsBehind)) this.#fellBehind = true
     if (!isNeeded && !fallsBehind) {
       await pause(PACE_MS)
       this.#abandonIfStopped()
@@ -228,16 +242,15 @@ export class SegmentSupply {
    * an import, find a file as it should be. Nobody can take the segment while a piece of them is under way.
    */
   async #makeUp(segment: PreparedSegment): Promise<void> {
-    const { pause, isStreaming, isCommitting, roomLeft, onFailed } = this.#parts
+    const { roomLeft, onFailed } = this.#parts
     const { file, header, writtenBytes } = segment
     if (writtenBytes === header.fileBytes || this.#ready !== segment || this.#stopped) return
     this.#unwritten = segment
-    const isOutrun = () => isStreaming() && isCommitting()
     try {
       for (let at = writtenBytes; at < header.fileBytes; ) {
-        await pause(isOutrun() ? STREAMING_PACE_MS : PACE_MS)
+        await this.#pause()
         if (this.#unwritten !== segment || roomLeft() < LEAST_ROOM_BYTES) return
-        if (isOutrun()) continue
+        if (this.#isOutrun()) continue
         at += await this.#untakeable(writeZeros(file, at, header.fileBytes, 'none'))
       }
       if (this.#unwritten === segment) await this.#untakeable(file.sync())
@@ -245,6 +258,23 @@ export class SegmentSupply {
       // On a file system that copies what is written again, zeros take space of their own. The segment is as good as before.
       if (!isHarmless(error)) onFailed(error)
     }
+  }
+
+  #isOutrun(): boolean {
+    return this.#parts.isStreaming() && this.#parts.isCommitting()
+  }
+
+  /** Before a piece of zeros that nobody waits for. */
+  #pause(): Promise<void> {
+    return this.#parts.pause(this.#isOutrun() ? STREAMING_PACE_MS : PACE_MS)
+  }
+
+  /** Resolves when nobody streams, and no segment is being prepared. */
+  async #quiet(): Promise<void> {
+    do {
+      await this.#preparing
+      await this.#pause()
+    } while (!this.#stopped && (this.#preparing !== undefined || this.#isOutrun()))
   }
 
   async #untakeable<T>(work: Promise<T>): Promise<T> {
@@ -276,11 +306,4 @@ export class SegmentSupply {
       this.#parts.onFailed(error)
     }
   }
-}
-
-/** The disk is full, or no file could be made: no manifest names it, and nothing else is in doubt. */
-export function isHarmless(error: unknown): boolean {
-  if (!(error instanceof RiologError)) return false
-  if (error instanceof SystemError && error.syscall === 'openat') return true
-  return error.code === 'ERR_RIOLOG_NO_SPACE' || error.code === 'ERR_RIOLOG_LSN_EXHAUSTED'
 }

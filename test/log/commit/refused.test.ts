@@ -19,7 +19,7 @@ t.test('the segment is made without pauses from then on', async t => {
   const log = await Log.openOn(
     but(simulated, { pause }),
     '/',
-    checkOptions({ segmentSize: SEGMENT }),
+    checkOptions({ segmentSize: SEGMENT, zeroedSegments: 0 }),
   )
   // Past a quarter of the file the next one is begun; the first of its pauses is not over.
   await log.appendDurable(Buffer.alloc(1 << 20))

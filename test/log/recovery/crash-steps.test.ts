@@ -20,7 +20,7 @@ import { openSimulated } from '../../support/simulated.ts'
 
 const LARGE = 13_000
 /** Nothing but what a row does itself. */
-const QUIET: LogOptions = { idleStampMs: 0, recycledSegments: 0 }
+const QUIET: LogOptions = { idleStampMs: 0, recycledSegments: 0, zeroedSegments: 0 }
 
 /** A log that is open on a device of its own, and all that was appended to it. */
 class Started {
@@ -51,6 +51,15 @@ class Started {
         i++
       }
     }
+  }
+
+  /** The same as fast as they are taken, and one flush behind them. */
+  async addTogether(count: number, bytes: number): Promise<void> {
+    for (let i = 0; i < count; ) {
+      if (this.#tryTake(bytes)) i++
+      else await this.log.drain()
+    }
+    await this.flush()
   }
 
   #tryTake(bytes: number): boolean {
@@ -222,6 +231,24 @@ const PROCEDURES: readonly Procedure[] = [
       await one.add(2, LARGE)
       // Into the spare that is there already, and then into what is recycled.
       return one.scenario(() => one.add(4, LARGE))
+    },
+  },
+  {
+    name: 'a file full of zeros behind a burst, and rotation into it',
+    steps: [
+      ...['sync segment', 'syncDirectory', ...UPDATE],
+      ...['open new segment', 'write zeros of segment', 'write zeros of new segment', ...HEADER],
+      ...['write group of new segment', 'rename new segment'],
+    ],
+    async make() {
+      const one = await started({ zeroedSegments: 1 })
+      await one.add(3, LARGE)
+      return one.scenario(async () => {
+        for (let i = 0; i < 2; i++) {
+          await one.addTogether(9, LARGE)
+          await one.quiet()
+        }
+      })
     },
   },
   {

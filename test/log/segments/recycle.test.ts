@@ -53,7 +53,8 @@ onEachEngine(t, 'rotation makes no file, also after a restart', async (t, engine
 onEachEngine(t, 'recycledSegments bounds what is kept', async (t, engine) => {
   for (const recycledSegments of [0, 1, 3]) {
     const directory = temporaryDirectory(t)
-    const log = await Log.open(directory, { engine, segmentSize: SEGMENT, recycledSegments })
+    const options = { engine, segmentSize: SEGMENT, recycledSegments, zeroedSegments: 0 }
+    const log = await Log.open(directory, options)
     await rotate(log, 8, { trims: false })
     await log.trim(log.durableLsn)
     t.equal(log.metrics().pooledSegments, recycledSegments)
@@ -63,7 +64,7 @@ onEachEngine(t, 'recycledSegments bounds what is kept', async (t, engine) => {
 
 onEachEngine(t, 'a file with a second name is left as it is', async (t, engine) => {
   const directory = temporaryDirectory(t)
-  const log = await Log.open(directory, { engine, segmentSize: SEGMENT })
+  const log = await Log.open(directory, { engine, segmentSize: SEGMENT, zeroedSegments: 0 })
   await rotate(log, 8, { trims: false })
   const [before, dying] = segmentsIn(directory).sort()
   linkSync(join(directory, before), join(directory, 'backup-before'))
