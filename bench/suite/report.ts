@@ -75,7 +75,7 @@ function headerOf({ started, minutes, again, options, machine, versions }: Resul
     markdown(rows, 2),
     [
       '`C on raw io_uring` writes the same groups (headers and padding, too) by one linked chain of write and fdatasync, over a file full of zeros; no checksums. `C, RWF_DSYNC` does so by one write that is durable by itself, which `riolog` finds out to be the faster way on this disk, too; targets are judged by the better of both.',
-      '`riolog` is a log that grows, and so writes the zeros of its next segments meanwhile; `riolog, trimmed` gives up what it has sealed, and takes its files again.',
+      '`riolog` is a log that grows, and so writes the zeros of its next segments, meanwhile and in the pause behind a round: up to three files are full of them when the next one begins, 192 MiB. `riolog, trimmed` gives up what it has sealed, and takes its files again.',
       '`riolog, callbacks` gives `append` a callback instead of awaiting `appendDurable`; `riolog, thread pool` does without io_uring; `riolog, busy poll` and `C, RWF_DSYNC, busy poll` do not sleep while they wait for a commit. Targets are judged by `riolog` alone, or for ingest and scans by the better of `append` and `appendBatch`, `scan` and `scanBatches`.',
       '`riolog, subarrays` and `riolog, appendSlices` import records that stand one behind the other in one piece of memory, as in a chunk of a file: `append` of a view of each, and one call for a thousand. They count for no target.',
       '`node:fs` is group commit in JavaScript over a FileHandle: O_DIRECT, over a file full of zeros, no checksums.',

@@ -23,15 +23,17 @@ export const ROUND_WARM_UP_MS = 200
  */
 const WARM_UP_ROUNDS = 10
 
+const WARM_UP_MS_MAX = 4000
+
 /** @param milliseconds of a round */
 export function warmUpMs(milliseconds: number): number {
-  return WARM_UP_ROUNDS * milliseconds
+  return Math.min(WARM_UP_ROUNDS * milliseconds, WARM_UP_MS_MAX)
 }
 
 const SECTOR = 512
 /** Nothing is written for so long: longer than stores wait between two pieces of their own work. */
 const QUIET_MS = 20
-const QUIET_MS_MAX = 500
+const QUIET_MS_MAX = 3000
 /** Of /sys/block/DEVICE/stat: the seventh figure is the sectors that were written. */
 const SECTORS_WRITTEN = 6
 
@@ -50,24 +52,34 @@ function sectorsWritten(stat: string | undefined): number {
   return Number(readFileSync(stat, 'utf8').trim().split(/\s+/)[SECTORS_WRITTEN])
 }
 
+/** What is not timed, and writes all the same. */
+export interface Around {
+  before(): Promise<Outcome>
+  after(): Promise<unknown>
+}
+
 /** @param stat the file that counts what the device does, all processes' together */
 export async function measured(
   run: () => Promise<Outcome>,
   stat: string | undefined,
+  around?: Around,
 ): Promise<Figures> {
   const written = deviceBytes('write')
   const sectors = sectorsWritten(stat)
+  const before = await around?.before()
   const cpu = process.cpuUsage()
   const outcome = await run()
   const { user, system } = process.cpuUsage(cpu)
+  await around?.after()
   const { operations, seconds, bytes } = outcome
+  const appended = bytes + (before?.bytes ?? 0)
   return finite({
     ...outcome,
     perSecond: operations / seconds,
     bytesPerSecond: bytes / seconds,
     cpuUs: (user + system) / operations,
-    writtenPerByte: (deviceBytes('write') - written) / bytes,
-    deviceWrittenPerByte: ((sectorsWritten(stat) - sectors) * SECTOR) / bytes,
+    writtenPerByte: (deviceBytes('write') - written) / appended,
+    deviceWrittenPerByte: ((sectorsWritten(stat) - sectors) * SECTOR) / appended,
     rssMiB: process.memoryUsage.rss() / 2 ** 20,
     peakRssMiB: process.resourceUsage().maxRSS / 1024,
   })

@@ -46,7 +46,15 @@ export const VIEWS: Record<SectionName, View> = {
     title: 'Durable appends',
     text:
       'Callers in a closed loop: each appends a record, awaits that it is durable, and goes on. Written is what the ' +
-      'process hands to the device a byte of records, device what the device takes of all processes.',
+      'process hands to the device a byte of records, until it rests behind a round; device what the device takes of all processes.',
+    columns: [P50, P99, P999, CPU, WRITTEN, DEVICE, MEMORY],
+  },
+  sustained: {
+    ...throughput,
+    title: 'Durable appends without a pause',
+    text:
+      'The same in rounds that are ten times as long: `riolog` has used up the files that it keeps for a burst, and writes zeros beside ' +
+      'its commits. `riolog, trimmed` takes files again, and the C program writes over one.',
     columns: [P50, P99, P999, CPU, WRITTEN, DEVICE, MEMORY],
   },
   ingest: {

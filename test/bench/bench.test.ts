@@ -224,6 +224,26 @@ t.test('a target is met, missed or not measured', async t => {
   t.ok(all.filter(each => !of64.includes(each)).every(each => each.isMet === undefined))
 })
 
+t.test('what is reached without a pause stands beside what is reached with one', async t => {
+  const caseOf = (perSecond: number): CaseResult => {
+    const rows = [C, 'riolog'].map((name, i) => ({
+      name,
+      rounds: [{ perSecond: i === 0 ? 100 : perSecond }],
+    }))
+    return { title: '', parameters: { callers: 64, bytes: 1024 }, rows, leftOut: [] }
+  }
+  const with90 = resultsOf([caseOf(90)])
+  const sections = [...with90.sections, { name: 'sustained', cases: [caseOf(40)] }]
+  const verdictOf = (results: Results) =>
+    verdicts(results).find(({ what }) => what.startsWith('64 callers, 1024 B, records/s'))!
+  t.match(verdictOf({ ...with90, sections }), {
+    reached: /^0.90/,
+    also: /^without a pause 0.40/,
+    isMet: true,
+  })
+  t.notMatch(verdictOf(with90).also, /pause/)
+})
+
 t.test('cases that were measured again take the place of the same ones', async t => {
   const named = (title: string, value: number): CaseResult => {
     const rows = [{ name: C, rounds: [{ perSecond: value }] }]

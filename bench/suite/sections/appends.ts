@@ -48,6 +48,20 @@ function writeAndSync(setup: Setup): Contender {
   }))
 }
 
+/** In rounds of a durable append. */
+const SUSTAINED_ROUNDS = 10
+
+/** Longer than files made ahead last: what a log that grows without a pause comes to. */
+export const sustained = (setup: Setup) =>
+  function* (): Iterable<Case> {
+    const [callers, bytes] = [64, 1024]
+    const milliseconds = SUSTAINED_ROUNDS * setup.options.milliseconds
+    const load = { kind: 'closed', callers, milliseconds } as const
+    const contenders = all(setup, bytes, load, ['riolog', 'riolog, trimmed', 'node:fs'])
+    contenders.push(setup.c(bytes, load, C_DSYNC))
+    yield { title: `${callers} x ${bytes} B`, parameters: { callers, bytes }, contenders }
+  }
+
 const INGESTING = ['riolog, appendBatch', 'riolog, subarrays', 'riolog, appendSlices'] as const
 
 export const ingest = (setup: Setup) =>

@@ -1,6 +1,6 @@
 import type { Section } from '../contender.ts'
 import type { Setup } from '../setup.ts'
-import { bandwidth, durable, ingest, openLoop } from './appends.ts'
+import { bandwidth, durable, ingest, openLoop, sustained } from './appends.ts'
 import { randomReads, recovery, scan } from './reads.ts'
 import { scaleCallers, scaleLogs, scaleRecords, scaleSegments, scaleWorkers } from './scale.ts'
 import { ycsb } from './ycsb.ts'
@@ -8,6 +8,7 @@ import { ycsb } from './ycsb.ts'
 /** By the name that `--only` takes. */
 export const SECTIONS = {
   durable,
+  sustained,
   ingest,
   bandwidth,
   'open-loop': openLoop,

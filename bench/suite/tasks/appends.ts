@@ -32,15 +32,16 @@ export async function startAppends(settings: AppendSettings): Promise<Session> {
   const store = await openStore(settings.store, directory, new Peers(root))
   const latencies = new Latencies()
   await warmUp(store, bytes, load, latencies)
-  await store.settle?.()
-  await quiet()
+  const settle = async () => {
+    await store.settle?.()
+    await quiet()
+  }
+  await settle()
   return {
-    measure: async round => {
-      await runOnce(store, bytes, shortened(load), -1 - round, latencies)
-      const figures = await measured(() => runOnce(store, bytes, load, round, latencies), stat)
-      await store.settle?.()
-      await quiet()
-      return figures
+    measure: round => {
+      const run = (some: Load, seed: number) => runOnce(store, bytes, some, seed, latencies)
+      const before = () => run(shortened(load), -1 - round)
+      return measured(() => run(load, round), stat, { before, after: settle })
     },
     close: () => store.close(),
   }
