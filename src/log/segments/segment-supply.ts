@@ -3,7 +3,7 @@
  * it rotates. At most one is prepared ahead.
  */
 import type { SegmentRef } from '../../segment/header.ts'
-import { MIB } from '../../units.ts'
+import { KIB, MIB } from '../../units.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { type Haste, writeZeros } from './segment-file.ts'
 import { Abandoned, isHarmless, type PreparedSegment, SegmentMaker } from './segment-maker.ts'
@@ -13,6 +13,8 @@ import { ZeroedFiles } from './zeroed-files.ts'
 const PACE_MS = 1
 /** The same while groups outrun the zeros: none are written then. */
 const STREAMING_PACE_MS = 10
+/** Who commits less than this between two looks does not mind zeros beside it. */
+const CALM_BYTES = 64 * KIB
 /** A segment that may be taken as soon as this is used up is left alone: who takes it would have to wait. */
 const LEAST_ROOM_BYTES = 8 * MIB
 /** The next segment is to be done when the one before is filled to this part. */
@@ -242,13 +244,13 @@ export class SegmentSupply {
    * an import, find a file as it should be. Nobody can take the segment while a piece of them is under way.
    */
   async #makeUp(segment: PreparedSegment): Promise<void> {
-    const { roomLeft, onFailed } = this.#parts
+    const { pause, roomLeft, onFailed } = this.#parts
     const { file, header, writtenBytes } = segment
     if (writtenBytes === header.fileBytes || this.#ready !== segment || this.#stopped) return
     this.#unwritten = segment
     try {
       for (let at = writtenBytes; at < header.fileBytes; ) {
-        await this.#pause()
+        await pause(this.#isOutrun() ? STREAMING_PACE_MS : PACE_MS)
         if (this.#unwritten !== segment || roomLeft() < LEAST_ROOM_BYTES) return
         if (this.#isOutrun()) continue
         at += await this.#untakeable(writeZeros(file, at, header.fileBytes, 'none'))
@@ -264,17 +266,16 @@ export class SegmentSupply {
     return this.#parts.isStreaming() && this.#parts.isCommitting()
   }
 
-  /** Before a piece of zeros that nobody waits for. */
-  #pause(): Promise<void> {
-    return this.#parts.pause(this.#isOutrun() ? STREAMING_PACE_MS : PACE_MS)
-  }
-
-  /** Resolves when nobody streams, and no segment is being prepared. */
+  /** Resolves when next to nothing is appended, and no segment is being prepared. */
   async #quiet(): Promise<void> {
-    do {
+    const { durableLsn, pause } = this.#parts
+    for (let milliseconds = PACE_MS; !this.#stopped; milliseconds = STREAMING_PACE_MS) {
       await this.#preparing
-      await this.#pause()
-    } while (!this.#stopped && (this.#preparing !== undefined || this.#isOutrun()))
+      const before = durableLsn()
+      await pause(milliseconds)
+      const isCalm = !this.#isOutrun() && durableLsn() - before < CALM_BYTES
+      if (isCalm && this.#preparing === undefined) return
+    }
   }
 
   async #untakeable<T>(work: Promise<T>): Promise<T> {

@@ -143,6 +143,8 @@ t.test('any other failure leaves what the disk holds in doubt', async t => {
 class Supplied {
   isStreaming = false
   isCommitting = false
+  /** Bytes that are committed in each pause. */
+  committed = 0
   /** Pieces of a file for a burst. */
   pieces = 0
   /** While it is there, a segment is not ready. */
@@ -150,7 +152,7 @@ class Supplied {
   readonly #supply: SegmentSupply
 
   constructor({ isPooled = false, fileBytes = MIB } = {}) {
-    let roomLeft = MIB
+    let [roomLeft, durableLsn] = [MIB, 0]
     const prepared = { header: { fileBytes }, writtenBytes: fileBytes, file: { close: () => {} } }
     const maker = {
       pooledFiles: 0,
@@ -176,13 +178,14 @@ class Supplied {
       } as never,
       zeroedSegments: 1,
       batchBytes: 0,
-      durableLsn: () => 0,
+      durableLsn: () => durableLsn,
       isAwaited: () => false,
       isStreaming: () => this.isStreaming,
       isCommitting: () => this.isCommitting,
       roomLeft: () => roomLeft,
       pause: async () => {
         await turn()
+        durableLsn += this.committed
       },
       onReady: () => {},
       onAnswered: () => {},
@@ -228,6 +231,11 @@ t.test('not while somebody streams, nor beside a segment that is prepared', asyn
   await turns(3)
   t.notOk(await supplied.writes())
   supplied.isCommitting = false
+  t.ok(await supplied.writes())
+  supplied.committed = MIB / 4
+  await turns(3)
+  t.notOk(await supplied.writes(), 'short commits may be many')
+  supplied.committed = 4 * KIB
   t.ok(await supplied.writes())
   let ready = () => {}
   supplied.preparing = new Promise(resolve => (ready = resolve))
