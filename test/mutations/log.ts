@@ -1559,6 +1559,14 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'zeroed files',
+    name: 'for a log that is trimmed, too',
+    file: 'src/log/segments/zeroed-files.ts',
+    from: 'if (recycles || !this.#lacks()) return',
+    to: 'if (!this.#lacks()) return',
+    tests: zeroed,
+  },
+  {
+    rule: 'zeroed files',
     name: 'of any number of bytes',
     file: 'src/log/segments/zeroed-files.ts',
     from: 'Math.min(parts.most, Math.floor(MOST_BYTES / segmentSize))',

@@ -84,6 +84,8 @@ interface Found {
   readonly header?: SegmentHeader
   readonly firstGroup?: GroupInfo | undefined
   readonly problem?: string
+  /** It begins with zeros, as a file that was made ahead and never was a segment. */
+  readonly isBlank?: boolean
 }
 
 export class Survey {
@@ -223,7 +225,7 @@ export class Survey {
     return block.bytes.some(byte => byte !== 0)
   }
 
-  /** From the newest over parents; where a header is lost, the next lower file is taken for the parent. */
+  /** From the newest over parents; where a header is lost, the next lower file that has had one is taken for the parent. */
   async #walk(): Promise<void> {
     const names = await this.#directory.list()
     const { segmentSize, alignment, trimLsn, floor } = this.manifest
@@ -232,16 +234,24 @@ export class Survey {
     while (ref !== undefined && ref.number !== 0) {
       const found: Found = await this.#look(ref)
       this.#found.unshift(found)
-      const { number } = ref
+      const { number }: SegmentRef = ref
       const { firstGroup } = found
       const links = firstGroup !== undefined && firstGroup.previousEnd <= trimLsn
       // As for an opening: before a group that may be torn, the log can end in the parent.
       if (links && groupEnd(firstGroup, alignment) <= floor) return
-      const lower = Math.max(0, ...numbers.filter(one => one < number))
-      const guess: SegmentRef | undefined =
-        lower === 0 ? undefined : (await this.#look({ number: lower, salt: ANY })).header
-      ref = found.header === undefined ? guess : found.header.parent
+      ref = found.header === undefined ? await this.#below(number, numbers) : found.header.parent
     }
+  }
+
+  /** What may be the parent of a segment whose header is lost: the next lower file that has ever had one. */
+  async #below(number: number, numbers: readonly number[]): Promise<SegmentRef | undefined> {
+    const lower = numbers.filter(one => one < number).sort((one, other) => other - one)
+    for (const each of lower) {
+      const ref = { number: each, salt: ANY }
+      const { header, isBlank } = await this.#look(ref)
+      if (!isBlank) return header ?? ref
+    }
+    return undefined
   }
 
   async #look(ref: SegmentRef): Promise<Found> {
@@ -255,7 +265,10 @@ export class Survey {
     const bytes = buffer.bytes.subarray(0, length)
     const decoded = decodeSegmentHeader(bytes.subarray(0, Math.min(alignment, length)))
     const bad = (what: string): Found => ({ ref, problem: `${file.name} ${what}` })
-    if (decoded.kind !== 'good') return bad('has a header that does not verify')
+    if (decoded.kind !== 'good') {
+      const isBlank = bytes.every(byte => byte === 0)
+      return { ...bad('has a header that does not verify'), isBlank }
+    }
     const { header } = decoded
     const isIt =
       header.number === ref.number && (ref.salt === ANY || sameSalt(header.salt, ref.salt))

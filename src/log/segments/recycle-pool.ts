@@ -26,6 +26,7 @@ export interface PoolParts {
 export class RecyclePool {
   readonly #parts: PoolParts
   #files: DiskFile[] = []
+  #kept = 0
   #closed = false
 
   constructor(parts: PoolParts) {
@@ -34,6 +35,11 @@ export class RecyclePool {
 
   get length(): number {
     return this.#files.length
+  }
+
+  /** Files of dead segments that were ever kept. */
+  get kept(): number {
+    return this.#kept
   }
 
   /**
@@ -66,6 +72,7 @@ export class RecyclePool {
     const suits = file.size() === fileBytes && file.links() === 1 && file.tryLock()
     if (suits && !this.#closed && this.#files.length < most) {
       this.#files.push(file)
+      this.#kept++
       return true
     }
     file.close()

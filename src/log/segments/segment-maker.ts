@@ -118,6 +118,11 @@ export class SegmentMaker {
     return this.#pool.length
   }
 
+  /** Files of dead segments that the pool has ever been given. */
+  get recycledFiles(): number {
+    return this.#pool.kept
+  }
+
   /**
    * Makes a file full of zeros for the pool, as long as a full segment and without a header. It gets there when nothing is
    * under way to it any more.

@@ -28,6 +28,8 @@ export class ZeroedFiles {
   readonly #parts: ZeroedFilesParts
   readonly #most: number
   #wanted = 0
+  /** `maker.recycledFiles` when it was last looked at. */
+  #recycledBefore = 0
   #making: Promise<void> | undefined
   #stopped = false
   #poisoned = false
@@ -62,10 +64,15 @@ export class ZeroedFiles {
   }
 
   async #make(): Promise<void> {
-    const { maker, manifest, onFailed } = this.#parts
+    const { maker, manifest, turn, onFailed } = this.#parts
     const step = () => this.#step()
     try {
-      while (!this.#stopped && maker.pooledFiles < this.#wanted) {
+      while (this.#lacks()) {
+        // A log that is trimmed gets its files from there: of those behind a burst, the last one may be on its way.
+        await turn()
+        const recycles = maker.recycledFiles > this.#recycledBefore
+        this.#recycledBefore = maker.recycledFiles
+        if (recycles || !this.#lacks()) return
         await maker.prepareZeroed(manifest.current, step)
       }
     } catch (error) {
@@ -74,6 +81,10 @@ export class ZeroedFiles {
       if (isHarmless(error)) this.#wanted = 0
       else onFailed(error)
     }
+  }
+
+  #lacks(): boolean {
+    return !this.#stopped && this.#parts.maker.pooledFiles < this.#wanted
   }
 
   async #step(): Promise<Haste> {

@@ -31,11 +31,16 @@ class Making {
   answers = 0
   isQuiet = true
   failure: unknown
+  recycledFiles = 0
   readonly zeroed: ZeroedFiles
 
   constructor(most: number, segmentSize = 64 * MIB) {
+    const recycled = () => this.recycledFiles
     const maker = {
       pooledFiles: 0,
+      get recycledFiles() {
+        return recycled()
+      },
       prepareZeroed: async (_: unknown, step: Step) => {
         for (let piece = 1; piece <= 3; piece++) {
           if ((await step(piece / 3)) !== 'none') throw new Error('a long piece')
@@ -130,6 +135,15 @@ t.test(
   },
 )
 
+t.test('none for a log that is trimmed meanwhile: it has the files of dead segments', async t => {
+  const making = new Making(2)
+  for (let round = 0; round < 3; round++) {
+    making.recycledFiles++
+    t.equal(await making.falls(1), 0)
+  }
+  t.equal(await making.falls(0), 2, 'until it is not')
+})
+
 t.test('any other failure leaves what the disk holds in doubt', async t => {
   const making = new Making(2)
   making.failure = new SystemError(EIO, 'write')
@@ -156,6 +170,7 @@ class Supplied {
     const prepared = { header: { fileBytes }, writtenBytes: fileBytes, file: { close: () => {} } }
     const maker = {
       pooledFiles: 0,
+      recycledFiles: 0,
       prepare: async (_manifest: unknown, _parent: unknown, _bytes: number, step: Step) => {
         roomLeft = 0
         await step(isPooled ? 1 : 0.1)
