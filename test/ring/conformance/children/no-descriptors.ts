@@ -5,8 +5,10 @@ import { type InternetAddress, Ring, type SystemError } from '../../../../src/ri
 
 const ring = Ring.open({ depth: 8 })
 const listening = ring.listen({ on: { address: '127.0.0.1', port: 0 } })
-const client = createConnection((listening.address() as InternetAddress).port, '127.0.0.1')
-await new Promise(resolve => client.once('connect', resolve))
+const TRIES = 10
+const { port } = listening.address() as InternetAddress
+const clients = Array.from({ length: TRIES }, () => createConnection(port, '127.0.0.1'))
+await Promise.all(clients.map(client => new Promise(resolve => client.once('connect', resolve))))
 
 const taken: number[] = []
 const takeAll = () => {
@@ -26,19 +28,22 @@ const nameOf = (completion: PromiseLike<unknown>) =>
     () => 'opened',
     (error: SystemError) => error.errnoName,
   )
-// What has loaded this file may give back a descriptor of its own meanwhile: the open takes that one.
-let open = await nameOf(ring.openat('/dev/null'))
-for (let tries = 0; open === 'opened' && tries < 10; tries++) {
-  takeAll()
-  open = await nameOf(ring.openat('/dev/null'))
+/** What has loaded this file may give back a descriptor of its own meanwhile: the first one to ask takes it. */
+const refused = async (ask: () => PromiseLike<unknown>) => {
+  let name: string | undefined = 'opened'
+  for (let tries = 0; name === 'opened' && tries < TRIES; tries++) {
+    takeAll()
+    name = await nameOf(ask())
+  }
+  return name
 }
-takeAll()
-const accept = await nameOf(ring.accept(listening))
+const open = await refused(() => ring.openat('/dev/null'))
+const accept = await refused(() => ring.accept(listening))
 for (const fd of taken.splice(0)) closeSync(fd)
 const file = await ring.openat('/dev/null')
 const after = file.fd >= 0
 await file.close()
-client.destroy()
+for (const client of clients) client.destroy()
 await listening.close()
 await ring.close()
 console.log(JSON.stringify({ ring: ringCode, open, accept, after }))
